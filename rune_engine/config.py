@@ -1,0 +1,136 @@
+"""Rune's configuration, read in one place.
+
+Order of precedence: environment (`RUNE_...`, nested with `__`), `$RUNE_HOME/config.toml`,
+defaults. Nothing else in the project reads the environment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+_LONGEST_SOCKET_PATH = 100
+"""Unix socket paths are limited to about 107 bytes; longer homes get a socket elsewhere."""
+
+
+class SandboxLimits(BaseModel):
+    """What model-written code may use, per run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    wall_seconds: float = Field(default=10.0, gt=0)
+    cpu_seconds: int = Field(default=8, gt=0)
+    memory_bytes: int = Field(default=512 * 1024**2, gt=0)
+    processes: int = Field(default=64, gt=0)
+    file_bytes: int = Field(default=16 * 1024**2, gt=0)
+    work_folder_bytes: int = Field(default=32 * 1024**2, gt=0)
+    output_bytes: int = Field(default=64 * 1024, gt=0)
+    open_files: int = Field(default=64, gt=0)
+
+
+class RuneConfig(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RUNE_", env_nested_delimiter="__", extra="ignore", frozen=True
+    )
+
+    home: Path = Field(default_factory=lambda: Path.home() / ".rune")
+    base_model: str = Field(
+        default="rune-nano",
+        description="A shipped base model's name, a folder, or `scripted:FILE`.",
+    )
+    idle_seconds: float = Field(
+        default=900.0, gt=0, description="The engine ends itself after this long without work."
+    )
+    worker_idle_seconds: float = Field(
+        default=300.0, gt=0, description="The model worker ends after this long without work."
+    )
+    model_threads: int = Field(default=0, ge=0, description="Torch threads; 0 is every core.")
+    sandbox: SandboxLimits = SandboxLimits()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        home = Path(os.environ.get("RUNE_HOME") or Path.home() / ".rune")
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=home / "config.toml")
+        return (init_settings, env_settings, toml)
+
+    @property
+    def database_path(self) -> Path:
+        return self.home / "rune.db"
+
+    @property
+    def adapters_path(self) -> Path:
+        """One write-once folder per adapter, loadable by any PEFT tool."""
+        return self.home / "adapters"
+
+    @property
+    def objects_path(self) -> Path:
+        """Weights by content address; adapters' files are hard links to these."""
+        return self.home / "objects"
+
+    @property
+    def jobs_path(self) -> Path:
+        """Scratch folders of running jobs."""
+        return self.home / "jobs"
+
+    @property
+    def logs_path(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def tracking_path(self) -> Path:
+        """MLflow's SQLite file."""
+        return self.home / "mlflow.db"
+
+    @property
+    def lock_path(self) -> Path:
+        """Held by the one engine of this home."""
+        return self.home / "engine.lock"
+
+    @property
+    def socket_path(self) -> Path:
+        """Where the engine listens; outside the home only when the home's path is too long."""
+        inside = self.home / "engine.sock"
+        if len(os.fsencode(inside)) <= _LONGEST_SOCKET_PATH:
+            return inside
+        digest = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:16]
+        return Path(platformdirs.user_runtime_dir("rune")) / f"{digest}.sock"
+
+
+def load_config(**overrides: Any) -> RuneConfig:
+    """Read the configuration; `overrides` win over everything.
+
+    Raises:
+        InvalidInputError: a setting has a wrong type or value.
+    """
+    from pydantic import ValidationError
+
+    from rune_engine.errors import InvalidInputError
+
+    try:
+        config = RuneConfig(**overrides)
+    except ValidationError as error:
+        raise InvalidInputError(
+            f"The configuration cannot be used: {error}",
+            next_step="Correct the RUNE_... variable or $RUNE_HOME/config.toml it names.",
+        ) from error
+    return config.model_copy(update={"home": config.home.expanduser().absolute()})

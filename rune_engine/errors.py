@@ -1,0 +1,176 @@
+"""Every error Rune raises on purpose, in one tree.
+
+    RuneError
+    ├── InvalidInputError            the caller's data cannot be accepted
+    │   ├── InvalidTrajectoryError
+    │   └── InvalidIdError
+    ├── NotFoundError
+    │   ├── AdapterNotFoundError
+    │   ├── TrajectoryNotFoundError
+    │   ├── JobNotFoundError
+    │   └── BaseModelNotFoundError
+    ├── ConflictError                the state of things forbids it
+    │   ├── AdapterAlreadyExistsError
+    │   ├── AdapterBaseModelMismatchError
+    │   └── NothingToDistillError
+    ├── StorageError
+    │   ├── AdapterCorruptedError
+    │   ├── DiskFullError
+    │   ├── HomeNotWritableError
+    │   └── DatabaseTooNewError
+    ├── SandboxUnavailableError      this machine cannot isolate model-written code
+    ├── InferenceError
+    │   ├── WorkerDiedError
+    │   └── GenerationCancelledError
+    ├── TrainingError
+    ├── EngineUnavailableError
+    └── MissingExtraError            an optional dependency is not installed
+
+Each error says what happened, to what, and what to do next. Errors cross processes as
+`ErrorEnvelope` JSON and are rebuilt by their code; a test holds the tree, the codes and this
+picture together. This module imports nothing beyond the standard library.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class RuneError(Exception):
+    """Base of all deliberate errors.
+
+    Args:
+        message: what happened, and to what.
+        next_step: what the reader can do about it.
+    """
+
+    code: ClassVar[str] = "rune_error"
+    http_status: ClassVar[int] = 500
+
+    def __init__(self, message: str, *, next_step: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.next_step}".strip()
+
+    def to_envelope(self) -> dict[str, Any]:
+        """The error as JSON-ready data: `{"code", "message", "next_step"}`."""
+        return {"code": self.code, "message": self.message, "next_step": self.next_step}
+
+
+class InvalidInputError(RuneError):
+    code = "invalid_input"
+    http_status = 422
+
+
+class InvalidTrajectoryError(InvalidInputError):
+    code = "invalid_trajectory"
+
+
+class InvalidIdError(InvalidInputError):
+    code = "invalid_id"
+
+
+class NotFoundError(RuneError):
+    code = "not_found"
+    http_status = 404
+
+
+class AdapterNotFoundError(NotFoundError):
+    code = "adapter_not_found"
+
+
+class TrajectoryNotFoundError(NotFoundError):
+    code = "trajectory_not_found"
+
+
+class JobNotFoundError(NotFoundError):
+    code = "job_not_found"
+
+
+class BaseModelNotFoundError(NotFoundError):
+    code = "base_model_not_found"
+
+
+class ConflictError(RuneError):
+    code = "conflict"
+    http_status = 409
+
+
+class AdapterAlreadyExistsError(ConflictError):
+    code = "adapter_already_exists"
+
+
+class AdapterBaseModelMismatchError(ConflictError):
+    code = "adapter_base_model_mismatch"
+
+
+class NothingToDistillError(ConflictError):
+    code = "nothing_to_distill"
+
+
+class StorageError(RuneError):
+    code = "storage_error"
+
+
+class AdapterCorruptedError(StorageError):
+    code = "adapter_corrupted"
+
+
+class DiskFullError(StorageError):
+    code = "disk_full"
+    http_status = 507
+
+
+class HomeNotWritableError(StorageError):
+    code = "home_not_writable"
+
+
+class DatabaseTooNewError(StorageError):
+    code = "database_too_new"
+
+
+class SandboxUnavailableError(RuneError):
+    code = "sandbox_unavailable"
+    http_status = 503
+
+
+class InferenceError(RuneError):
+    code = "inference_error"
+
+
+class WorkerDiedError(InferenceError):
+    code = "worker_died"
+
+
+class GenerationCancelledError(InferenceError):
+    code = "generation_cancelled"
+
+
+class TrainingError(RuneError):
+    code = "training_error"
+
+
+class EngineUnavailableError(RuneError):
+    code = "engine_unavailable"
+    http_status = 503
+
+
+class MissingExtraError(RuneError):
+    code = "missing_extra"
+    http_status = 501
+
+
+def _tree(root: type[RuneError]) -> list[type[RuneError]]:
+    return [root, *(leaf for child in root.__subclasses__() for leaf in _tree(child))]
+
+
+ERRORS_BY_CODE: dict[str, type[RuneError]] = {cls.code: cls for cls in _tree(RuneError)}
+
+
+def from_envelope(envelope: dict[str, Any]) -> RuneError:
+    """Rebuild the error that another process sent as `to_envelope()` data."""
+    cls = ERRORS_BY_CODE.get(str(envelope.get("code")), RuneError)
+    return cls(str(envelope.get("message", "")), next_step=str(envelope.get("next_step", "")))

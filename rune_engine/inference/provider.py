@@ -1,0 +1,99 @@
+"""S3: what every inference back-end is to the rest of Rune.
+
+A provider serves one base model. The adapter is chosen per call, so one provider switches
+between memories at run time. This module knows nothing of torch, llama.cpp or HTTP.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterRef:
+    """An adapter on disk, verified by the registry before it got here.
+
+    `path` is a folder with `adapter_model.safetensors` and `adapter_config.json`; `sha256` is
+    the hash of the weights, so a reference never means other bytes than it once did.
+    """
+
+    id: str
+    path: Path
+    sha256: str
+    base_model_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One completion to make. `temperature` 0 is greedy; `seed` makes sampling repeatable."""
+
+    messages: tuple[ChatMessage, ...]
+    max_tokens: int = 512
+    temperature: float = 0.0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One completion: its text without the stop string, and its token counts."""
+
+    text: str
+    finish_reason: Literal["stop", "length"]
+    prompt_tokens: int
+    completion_tokens: int
+    adapter_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderStatus:
+    """What a provider says of itself; `worker_pids` are processes it keeps alive."""
+
+    name: str
+    base_model_id: str
+    loaded: bool
+    worker_pids: tuple[int, ...] = ()
+    loaded_adapters: tuple[str, ...] = field(default=())
+
+
+class InferenceProvider(ABC):
+    """One base model behind one back-end."""
+
+    name: str
+    base_model_id: str
+
+    @abstractmethod
+    async def generate(
+        self, requests: Sequence[GenerationRequest], *, adapter: AdapterRef | None = None
+    ) -> list[Generation]:
+        """Complete every request, in order, with `adapter` on (or the base model alone).
+
+        Cancelling the awaiting task stops the generation itself, not only the wait.
+
+        Raises:
+            AdapterBaseModelMismatchError: the adapter was made for another base model.
+            AdapterCorruptedError: the adapter's files are not what they were stored as.
+            WorkerDiedError: the back-end died; the next call starts a new one.
+            MissingExtraError: an optional dependency is not installed.
+        """
+
+    @abstractmethod
+    def status(self) -> ProviderStatus:
+        """What is loaded now; never starts anything."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Free everything, subprocesses included. The provider may be used again after."""

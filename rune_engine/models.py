@@ -1,0 +1,265 @@
+"""The words Rune's processes exchange: pydantic models, no database, no torch.
+
+What crosses a process boundary (MCP tool results, the engine's REST bodies, job rows) is one of
+these. Everything refuses unknown fields. Times are ISO 8601 UTC strings; sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+MAX_TEXT_CHARS = 1_000_000
+"""Longest single text field accepted at the door (a 50 MB field is refused, not stored)."""
+MAX_ATTEMPTS_PER_TRAJECTORY = 100
+
+Text = Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARS)]
+Name = Annotated[
+    str,
+    StringConstraints(
+        min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_@:+][A-Za-z0-9_.@:+/ -]*$"
+    ),
+]
+"""A project, domain, task type or agent: printable, bounded, never a relative path."""
+Identifier = Annotated[
+    str, StringConstraints(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+]
+"""An adapter, trajectory, session or job id; cannot spell a path."""
+
+Outcome = Literal["success", "exhausted"]
+HierarchyLevel = Literal["project", "domain", "task"]
+AdapterSource = Literal["distillation", "evolution", "manual"]
+JobKind = Literal["run_task", "distill"]
+JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+FINISHED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class Model(BaseModel):
+    """Strict at the edges: unknown fields are an error, instances are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# --- trajectories (S2) -------------------------------------------------------------------------
+
+
+class Attempt(Model):
+    """One try at a task: the code, what running it printed, and whether the tests passed."""
+
+    generated_code: Text
+    stdout: Text = ""
+    stderr: Text = ""
+    exit_code: int | None = None
+    tests_passed: bool | None = Field(
+        default=None, description="None when no verdict was reached; that is not a failure."
+    )
+    verdict: dict[str, Any] | None = Field(
+        default=None, description="The sandbox's verdict with its evidence, where Rune ran it."
+    )
+
+
+class TrajectoryDraft(Model):
+    """A trajectory as somebody records it; the store gives it an id."""
+
+    project_id: Name
+    task_description: Annotated[Text, StringConstraints(min_length=1)]
+    attempts: Annotated[
+        list[Attempt], Field(min_length=1, max_length=MAX_ATTEMPTS_PER_TRAJECTORY)
+    ]
+    outcome: Outcome
+    test_suite: Text = ""
+    task_type: Name = "feature-impl"
+    domain: Name = "general"
+    session_id: Identifier | None = None
+    agent_id: Name | None = None
+    held_out: bool = Field(
+        default=False, description="Kept back for evaluation: never distilled into weights."
+    )
+    adapter_id: Identifier | None = Field(
+        default=None, description="The adapter that was loaded while the attempts were made."
+    )
+    source: Literal["recorded", "agent_loop"] = "recorded"
+
+
+class Trajectory(TrajectoryDraft):
+    """A stored trajectory."""
+
+    id: Identifier
+    session_id: Identifier
+    content_hash: str
+    created_at: str
+
+
+class RecordedTrajectory(Model):
+    """What `record_trajectory` answers."""
+
+    trajectory_id: Identifier
+    session_id: Identifier
+    duplicate: bool = Field(description="True when the same trajectory was already stored.")
+    distillable_trajectories: int = Field(
+        description="Successful trajectories of this project that a distillation would use."
+    )
+
+
+# --- adapters (S1) -----------------------------------------------------------------------------
+
+
+class AdapterInfo(Model):
+    """An adapter's metadata: every column of `adapter_records`."""
+
+    id: Identifier
+    version: int
+    task_type: str
+    base_model_id: str
+    rank: int
+    created_at: str
+    file_path: str
+    file_hash: str
+    file_size_bytes: int
+    pass_rate: float | None
+    fitness_score: float | None
+    source: AdapterSource
+    session_id: str
+    is_archived: bool
+    parent_ids: list[str]
+    generation: int
+    training_task_hash: str | None
+    agent_id: str | None
+    hierarchy_level: HierarchyLevel
+    domain: str
+    project_id: str
+
+
+class AdapterPage(Model):
+    adapters: list[AdapterInfo]
+    total: int
+    offset: int
+    next_offset: int | None = Field(description="Pass as `offset` for the next page; null at the end.")
+
+
+class RetrievedAdapter(Model):
+    """The router's answer: the adapter for this task, or none, and why."""
+
+    adapter: AdapterInfo | None
+    reason: str
+
+
+# --- jobs --------------------------------------------------------------------------------------
+
+
+class RunTaskParams(Model):
+    """A task handed to the local model.
+
+    `adapter` is "auto" (the router chooses), "none" (base model alone) or an adapter id.
+    `workspace` is an absolute folder that the task's code may import from, mounted read-only.
+    """
+
+    task_description: Annotated[Text, StringConstraints(min_length=1)]
+    test_suite: Text = ""
+    project_id: Name = "default"
+    task_type: Name = "feature-impl"
+    domain: Name = "general"
+    adapter: Identifier = "auto"
+    base_model: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
+    max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    max_tokens: Annotated[int, Field(ge=1, le=8192)] = 512
+    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    workspace: Annotated[str, StringConstraints(max_length=4096)] | None = None
+    session_id: Identifier | None = None
+    agent_id: Name | None = None
+    held_out: bool = False
+
+
+class TaskResult(Model):
+    """How a `run_task` job ended."""
+
+    outcome: Outcome
+    tests_passed: bool
+    code: str = Field(description="The code of the last attempt.")
+    attempts: list[Attempt]
+    adapter_id: str | None
+    adapter_reason: str
+    base_model_id: str
+    trajectory_id: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class DistillParams(Model):
+    """Which trajectories become one adapter, and how.
+
+    Hyper-parameters left out come from the base model's own recommendation.
+    """
+
+    project_id: Name
+    domain: Name | None = None
+    task_type: Name | None = None
+    trajectory_ids: list[Identifier] | None = None
+    base_model: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
+    rank: Annotated[int, Field(ge=1, le=256)] | None = None
+    max_steps: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+
+
+class DistillResult(Model):
+    """How a `distill` job ended; seconds are wall-clock of the trainer process."""
+
+    adapter_id: str
+    trajectories: int
+    examples: int
+    steps: int
+    training_loss: float
+    kept_back_loss: float | None
+    kept_back_loss_before: float | None
+    delta_w_norm: float
+    seconds: float
+    peak_memory_bytes: int
+
+
+class Job(Model):
+    """A durable row: everything long is one of these."""
+
+    id: Identifier
+    kind: JobKind
+    status: JobStatus
+    progress: float = Field(ge=0.0, le=1.0)
+    message: str
+    params: dict[str, Any]
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None = Field(description="`code`, `message`, `next_step` when failed.")
+    attempt: int = Field(description="How often it was started; above 1 after a crash.")
+    revision: int = Field(description="Rises with every change; wait for a higher one.")
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+
+
+class MemoryStatus(Model):
+    """What Rune holds and what it is doing."""
+
+    home: str
+    version: str
+    base_model_id: str
+    provider: str
+    sandbox: str
+    engine_pid: int
+    worker_pids: list[int]
+    adapters: int
+    archived_adapters: int
+    trajectories: int
+    projects: list[ProjectStatus]
+    jobs: dict[str, int] = Field(description="Number of jobs by status.")
+
+
+class ProjectStatus(Model):
+    project_id: str
+    trajectories: int
+    distillable_trajectories: int
+    held_out_trajectories: int
+    adapters: int
+
+
+MemoryStatus.model_rebuild()
