@@ -219,6 +219,42 @@ class DistillResult(Model):
     peak_memory_bytes: int
 
 
+class TrainerJob(Model):
+    """The job file a trainer subprocess is started with.
+
+    `trajectories_path` is JSON Lines of `Trajectory`; the trainer leaves
+    `adapter_model.safetensors` and `adapter_config.json` in `output_path`.
+    """
+
+    job_id: Identifier
+    method: Literal["direct"] = "direct"
+    project_id: str
+    base_model_id: str
+    base_model_path: str
+    trajectories_path: str
+    output_path: str
+    tracking_path: str | None = None
+    rank: int | None = None
+    max_steps: int | None = None
+    learning_rate: float | None = None
+    seed: int = 0
+    threads: int = 0
+
+
+class TrainerResult(Model):
+    """The trainer's last line on success; see `DistillResult` for the units."""
+
+    rank: int
+    examples: int
+    steps: int
+    training_loss: float
+    kept_back_loss: float | None
+    kept_back_loss_before: float | None
+    delta_w_norm: float
+    seconds: float
+    peak_memory_bytes: int
+
+
 class Job(Model):
     """A durable row: everything long is one of these."""
 
