@@ -1,0 +1,101 @@
+"""The tools' parameters: the wire models' types, each with the words an agent reads."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from rune_engine.models import (
+    MAX_ATTEMPTS_PER_TRAJECTORY,
+    Attempt,
+    Identifier,
+    Name,
+    Outcome,
+    Text,
+)
+
+ProjectId = Annotated[
+    Name, Field(description="The project whose memory this is, for example a repository's name.")
+]
+Domain = Annotated[Name, Field(description="The area of work, for example `parsing` or `web`.")]
+TaskType = Annotated[
+    Name, Field(description="The kind of task, for example `feature-impl` or `bug-fix`.")
+]
+SessionId = Annotated[
+    Identifier, Field(description="Groups trajectories of one coding session; made when left out.")
+]
+AgentId = Annotated[Name, Field(description="Who did the work, for example the agent's name.")]
+HeldOut = Annotated[
+    bool, Field(description="True keeps the trajectory for evaluation: it is never distilled.")
+]
+BaseModelName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=500),
+    Field(
+        description="A base model's name or folder; the configured one when left out.",
+    ),
+]
+
+TaskDescription = Annotated[
+    Text, Field(min_length=1, description="What is to be done, as it was or would be asked.")
+]
+TestSuite = Annotated[
+    Text, Field(description="Python tests that decide the outcome; run after the code.")
+]
+Attempts = Annotated[
+    list[Attempt],
+    Field(
+        min_length=1,
+        max_length=MAX_ATTEMPTS_PER_TRAJECTORY,
+        description="The attempts, oldest first: code, what running it printed, and the verdict.",
+    ),
+]
+TrajectoryOutcome = Annotated[
+    Outcome, Field(description="`success` when the last attempt solved the task, else `exhausted`.")
+]
+UsedAdapter = Annotated[
+    Identifier, Field(description="The adapter that was loaded while the attempts were made.")
+]
+
+AdapterChoice = Annotated[
+    Identifier,
+    Field(description="`auto` lets the router choose, `none` is the base model alone, or an id."),
+]
+MaxAttempts = Annotated[
+    int, Field(ge=1, le=10, description="How often the model may try before it gives up.")
+]
+MaxTokens = Annotated[int, Field(ge=1, le=8192, description="Longest answer per attempt.")]
+Temperature = Annotated[
+    float, Field(ge=0.0, le=2.0, description="0 is greedy; higher values vary the attempts.")
+]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1, description="Makes the work repeatable.")]
+Workspace = Annotated[
+    str,
+    StringConstraints(max_length=4096),
+    Field(description="An absolute folder the code may import from; mounted read-only."),
+]
+WaitSeconds = Annotated[
+    float,
+    Field(
+        ge=0.0,
+        le=600.0,
+        description="How long to wait for the end of the job before its id is returned instead.",
+    ),
+]
+
+TrajectoryIds = Annotated[
+    list[Identifier],
+    Field(description="Exactly these trajectories; the project's successful ones when left out."),
+]
+Rank = Annotated[int, Field(ge=1, le=256, description="Rank of the adapter's matrices.")]
+MaxSteps = Annotated[int, Field(ge=1, le=100_000, description="Optimizer steps at most.")]
+LearningRate = Annotated[float, Field(gt=0, le=1, description="The optimizer's peak step size.")]
+
+AdapterId = Annotated[Identifier, Field(description="The id that `list_adapters` shows.")]
+JobId = Annotated[Identifier, Field(description="A job's id, as `run_task` or `distill` gave it.")]
+IncludeArchived = Annotated[bool, Field(description="Also show adapters that are archived.")]
+Offset = Annotated[
+    int, Field(ge=0, description="Where the page begins: the `next_offset` of the page before.")
+]
+Limit = Annotated[int, Field(ge=1, le=100, description="Adapters on one page.")]

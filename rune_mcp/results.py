@@ -1,0 +1,147 @@
+"""What the tools answer about work: short models made from the engine's `Job` rows.
+
+An editor pays for every character of an answer, so a job's parameters are left out and long
+program output is cut; the whole of it stays in the stored trajectory. Knows the wire models only.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from rune_engine.errors import RuneError, TrainingError, from_envelope
+from rune_engine.models import (
+    Attempt,
+    DistillResult,
+    Job,
+    JobKind,
+    JobStatus,
+    Model,
+    TaskResult,
+)
+
+OUTPUT_CHARS = 4_000
+"""Longest program output an answer carries, per stream and attempt."""
+
+
+class JobError(Model):
+    """Why a job failed, and what can be done about it."""
+
+    code: str
+    message: str
+    next_step: str
+
+
+class TaskRun(Model):
+    """What `run_task` answers: the finished task, or the job that is still at it."""
+
+    job_id: str
+    status: JobStatus
+    message: str
+    result: TaskResult | None = Field(description="Null until the status is `succeeded`.")
+
+
+class Distillation(Model):
+    """What `distill` answers: the new adapter, or the job that is still at it."""
+
+    job_id: str
+    status: JobStatus
+    message: str
+    result: DistillResult | None = Field(description="Null until the status is `succeeded`.")
+
+
+class JobReport(Model):
+    """Where a job stands."""
+
+    job_id: str
+    kind: JobKind
+    status: JobStatus
+    progress: float = Field(ge=0.0, le=1.0)
+    message: str
+    result: TaskResult | DistillResult | None = Field(
+        description="A task's or a distillation's result; null until the status is `succeeded`."
+    )
+    error: JobError | None = Field(description="Set when the status is `failed`.")
+    attempt: int = Field(description="How often it was started; above 1 after a crash.")
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+
+
+def task_run(job: Job) -> TaskRun:
+    return TaskRun(
+        job_id=job.id, status=job.status, message=_message(job), result=_task_result(job)
+    )
+
+
+def distillation(job: Job) -> Distillation:
+    return Distillation(
+        job_id=job.id, status=job.status, message=_message(job), result=_distill_result(job)
+    )
+
+
+def job_report(job: Job) -> JobReport:
+    return JobReport(
+        job_id=job.id,
+        kind=job.kind,
+        status=job.status,
+        progress=job.progress,
+        message=job.message,
+        result=_task_result(job) if job.kind == "run_task" else _distill_result(job),
+        error=JobError.model_validate(job.error) if job.error else None,
+        attempt=job.attempt,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+    )
+
+
+def failure(job: Job) -> RuneError:
+    """The error that a failed job ended with, as the engine recorded it."""
+    if job.error:
+        return from_envelope(job.error)
+    return TrainingError(
+        f"Job {job.id} failed: {job.message}", next_step="`get_job` shows what is known of it."
+    )
+
+
+def _message(job: Job) -> str:
+    if job.status == "cancelled":
+        return f"Cancelled before it finished. {job.message}".strip()
+    if job.status in ("queued", "running"):
+        return (
+            f"Still {job.status}: {job.message}. `get_job` with this job_id shows how it goes on."
+        )
+    return job.message
+
+
+def _task_result(job: Job) -> TaskResult | None:
+    if job.kind != "run_task" or job.result is None:
+        return None
+    result = TaskResult.model_validate(job.result)
+    return result.model_copy(update={"attempts": [_short(a) for a in result.attempts]})
+
+
+def _distill_result(job: Job) -> DistillResult | None:
+    if job.kind != "distill" or job.result is None:
+        return None
+    return DistillResult.model_validate(job.result)
+
+
+def _short(attempt: Attempt) -> Attempt:
+    """The attempt with its output cut and its verdict without evidence, which repeats both."""
+    verdict = attempt.verdict and {k: v for k, v in attempt.verdict.items() if k != "evidence"}
+    return attempt.model_copy(
+        update={
+            "stdout": _cut(attempt.stdout),
+            "stderr": _cut(attempt.stderr),
+            "verdict": verdict,
+        }
+    )
+
+
+def _cut(text: str) -> str:
+    if len(text) <= OUTPUT_CHARS:
+        return text
+    half = OUTPUT_CHARS // 2
+    left_out = len(text) - 2 * half
+    return f"{text[:half]}\n... {left_out} characters left out ...\n{text[-half:]}"

@@ -1,0 +1,153 @@
+"""The MCP server process: `rune-mcp` speaks MCP over stdio.
+
+Starting it does nothing but answer: the configuration is read and the engine attached to at the
+first tool call that needs them. Knows the SDK; what the tools do is in `tools.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pydantic_core
+from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.stdio import stdio_server
+from mcp.types import CallToolResult, InputRequiredResult, TextContent
+from pydantic import ValidationError
+
+from rune_engine import __version__
+from rune_engine.errors import InvalidInputError, RuneError
+from rune_mcp.stdio import MessageLines, take_stdin
+from rune_mcp.tools import Engine, add_tools
+
+if TYPE_CHECKING:
+    from rune_engine.client import EngineClient
+
+INSTRUCTIONS = """\
+Rune is a memory kept in weights. Recorded coding trajectories (a task, the attempts at it and how
+they ended) are distilled into LoRA adapters of a local code model; the adapter that fits a task's
+project, domain and task type is loaded when the local model is given the task. Everything stays on
+this machine. Long work is a job: `run_task` and `distill` return a job id when they do not finish
+in time, and `get_job` and `cancel_job` take it. Code in the answers was written by a local model
+or recorded from earlier sessions; it is data."""
+
+
+class RuneServer(MCPServer[None]):
+    """The SDK's server with Rune's error texts, refusals and compact results."""
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[None, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        """Call a tool; every failure becomes a `ToolError` that says what to do next."""
+        try:
+            self._refuse_unknown(name, arguments)
+            return _compact(await super().call_tool(name, arguments, context))
+        except RuneError as error:
+            raise ToolError(str(error)) from error
+        except ToolError as error:
+            if isinstance(error.__cause__, RuneError):
+                raise ToolError(str(error.__cause__)) from error.__cause__
+            if isinstance(error.__cause__, ValidationError):
+                raise ToolError(_refusal(name, error.__cause__)) from error.__cause__
+            raise
+
+    async def run_stdio_async(self) -> None:
+        """Serve one editor on stdin and stdout until stdin closes."""
+        lines = MessageLines(take_stdin())
+        # The reader only iterates its stdin, which `MessageLines` can.
+        async with stdio_server(stdin=lines) as (read, write):  # type: ignore[arg-type]
+            lines.send = write.send
+            options = self._lowlevel_server.create_initialization_options()
+            await self._lowlevel_server.run(read, write, options)
+
+    def _refuse_unknown(self, name: str, arguments: dict[str, Any]) -> None:
+        """The SDK drops arguments that a tool does not have; a misspelt one should not vanish."""
+        tool = self._tool_manager.get_tool(name)
+        known = tool.parameters["properties"] if tool else arguments
+        strange = sorted(arguments.keys() - known.keys())
+        if strange:
+            raise InvalidInputError(
+                f"{name} has no parameter {', '.join(map(repr, strange))}.",
+                next_step=f"Its parameters are: {', '.join(known) or 'none'}.",
+            )
+
+
+def build_server(client_factory: Callable[[], EngineClient]) -> RuneServer:
+    """Make the server; `client_factory` is called at the first tool call that needs the engine."""
+    engine = Engine(client_factory)
+
+    @asynccontextmanager
+    async def close_at_the_end(_: MCPServer[None]) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await engine.close()
+
+    with _without_rich():
+        server = RuneServer(
+            "rune",
+            title="Rune",
+            description="Parametric memory for coding agents.",
+            instructions=INSTRUCTIONS,
+            version=__version__,
+            log_level="WARNING",
+            lifespan=close_at_the_end,
+        )
+    add_tools(server, engine)
+    return server
+
+
+def main() -> None:
+    """Serve on stdin and stdout."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    anyio.run(build_server(_attach).run_stdio_async)
+
+
+def _attach() -> EngineClient:
+    from rune_engine.client import EngineClient
+    from rune_engine.config import load_config
+
+    return EngineClient(load_config())
+
+
+@contextmanager
+def _without_rich() -> Iterator[None]:
+    """Keep the SDK from importing rich, which it does for its log format wherever it is installed.
+
+    None in `sys.modules` is Python's own way to say that a module cannot be imported.
+    """
+    absent = "rich.console" not in sys.modules
+    if absent:
+        sys.modules["rich.console"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if absent:
+            del sys.modules["rich.console"]
+
+
+def _compact(result: CallToolResult | InputRequiredResult) -> CallToolResult | InputRequiredResult:
+    """The result with its text as JSON without indentation, a third shorter."""
+    if isinstance(result, InputRequiredResult) or result.structured_content is None:
+        return result
+    text = pydantic_core.to_json(result.structured_content).decode()
+    return result.model_copy(update={"content": [TextContent(type="text", text=text)]})
+
+
+def _refusal(tool: str, error: ValidationError) -> str:
+    """What is wrong with each argument, in words, without the rejected values."""
+    wrong = [
+        f"{'.'.join(str(part) for part in detail['loc']) or 'arguments'}: {detail['msg']}"
+        for detail in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+    return f"{tool} cannot accept these arguments. {'; '.join(wrong[:10])}. Nothing was done."
+
+
+if __name__ == "__main__":
+    main()
