@@ -1,0 +1,259 @@
+"""The one SQLite file of a Rune home: how it is opened, migrated, read and written.
+
+Durable and shared by several processes: WAL with `synchronous=FULL`, and every write transaction
+takes the write lock at its start (a deferred one that reads first fails at once when another
+process commits in between, whatever the timeout). Knows no table.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlmodel import Session
+
+from rune_engine import migrations
+from rune_engine.config import RuneConfig
+from rune_engine.errors import (
+    DatabaseTooNewError,
+    DiskFullError,
+    HomeNotWritableError,
+    InvalidInputError,
+    StorageError,
+)
+
+__all__ = ["Database", "open_database", "storage_errors", "utc_now"]
+
+_BUSY_MILLISECONDS = 30_000
+_WRITES = {"rune_writes": True}
+_NEARLY_FULL_BYTES = 1024**2
+_PRAGMAS = (
+    f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA fullfsync = ON",  # macOS: a plain fsync does not flush the drive's cache
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA trusted_schema = OFF",
+    f"PRAGMA journal_size_limit = {16 * 1024**2}",
+)
+
+
+class Database:
+    """An open database. Safe to share between threads, not across `fork`."""
+
+    def __init__(self, engine: Engine, home: Path) -> None:
+        self._engine = engine
+        self._writer = engine.execution_options(**_WRITES)
+        self.home = home
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """One consistent snapshot; writing in it is refused by SQLite itself."""
+        with storage_errors(self.home), Session(self._engine) as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """One write transaction, committed durably when the block ends without an error."""
+        with storage_errors(self.home), Session(self._writer) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        """Close every connection; the database may not be used after."""
+        self._engine.dispose()
+
+
+def open_database(config: RuneConfig) -> Database:
+    """Open the home's database, making the home and migrating the database where needed.
+
+    Raises:
+        HomeNotWritableError: the home cannot be made or written to.
+        DatabaseTooNewError: a newer Rune made the database; it is left untouched.
+        DiskFullError: there is no space left.
+        StorageError: the file is damaged, or is not a database of Rune's.
+    """
+    with storage_errors(config.home):
+        _make_home(config.home)
+        engine = _engine(config.database_path)
+        try:
+            if _revision(engine, config) != migrations.HEAD:
+                _migrate(engine, config)
+        except BaseException:
+            engine.dispose()
+            raise
+    return Database(engine, config.home)
+
+
+def utc_now() -> str:
+    """Now, as ISO 8601 UTC with microseconds; sorts as text."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+@contextmanager
+def storage_errors(home: Path) -> Iterator[None]:
+    """Turn what SQLite and the file system raise into Rune's storage errors."""
+    try:
+        yield
+    except DBAPIError as error:
+        cause = error.orig if isinstance(error.orig, sqlite3.Error) else sqlite3.Error(str(error))
+        raise _from_sqlite(cause, home) from error
+    except sqlite3.Error as error:
+        raise _from_sqlite(error, home) from error
+    except PoolTimeoutError as error:
+        raise _busy(home) from error
+    except UnicodeError as error:
+        raise InvalidInputError(
+            "A text cannot be written as UTF-8.", next_step="Remove unpaired surrogates from it."
+        ) from error
+    except OSError as error:
+        raise _from_os(error, home) from error
+
+
+def _from_sqlite(error: sqlite3.Error, home: Path) -> StorageError:
+    name = str(getattr(error, "sqlite_errorname", ""))
+    if name == "SQLITE_FULL" or (name.startswith("SQLITE_IOERR") and _nearly_full(home)):
+        return _disk_full(home)
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+        return _not_writable(home, str(error))
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return _busy(home)
+    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+        return StorageError(
+            f"The database in {home} is damaged or is not a database: {error}.",
+            next_step="Move rune.db, with rune.db-wal and rune.db-shm, out of the way, or put a "
+            "backup in its place.",
+        )
+    return StorageError(f"The database in {home} refused: {error}.")
+
+
+def _from_os(error: OSError, home: Path) -> StorageError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _disk_full(home)
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return _not_writable(home, str(error))
+    return StorageError(f"The files in {home} could not be used: {error}.")
+
+
+def _nearly_full(home: Path) -> bool:
+    with suppress(OSError):
+        return shutil.disk_usage(home).free < _NEARLY_FULL_BYTES
+    return False
+
+
+def _disk_full(home: Path) -> DiskFullError:
+    return DiskFullError(
+        f"No space is left on the disk that holds {home}; nothing was stored.",
+        next_step="Free some space, then do it again.",
+    )
+
+
+def _not_writable(home: Path, detail: str) -> HomeNotWritableError:
+    return HomeNotWritableError(
+        f"Rune's home {home} cannot be written to: {detail}.",
+        next_step="Correct its permissions, or point RUNE_HOME at a folder you own.",
+    )
+
+
+def _busy(home: Path) -> StorageError:
+    return StorageError(
+        f"The database in {home} stayed busy for {_BUSY_MILLISECONDS // 1000} s.",
+        next_step="End the program that keeps it locked, then do it again.",
+    )
+
+
+def _make_home(home: Path) -> None:
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise _not_writable(home, "it is not a folder") from error
+    if not os.access(home, os.W_OK | os.X_OK):
+        raise _not_writable(home, "it is read-only")
+
+
+def _engine(path: Path) -> Engine:
+    engine = create_engine(URL.create("sqlite", database=str(path)))
+    event.listen(engine, "connect", _configure)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _configure(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # transactions are begun by `_begin` alone
+    for pragma in _PRAGMAS:
+        connection.execute(pragma)
+
+
+def _begin(connection: Connection) -> None:
+    writes = bool(connection.get_execution_options().get("rune_writes"))
+    connection.exec_driver_sql(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _revision(engine: Engine, config: RuneConfig) -> str | None:
+    """The database's revision; None when it is new. Changes nothing."""
+    if not config.database_path.exists():
+        return None
+    with engine.connect() as connection:
+        return _read_revision(connection, config.home)
+
+
+def _read_revision(connection: Connection, home: Path) -> str | None:
+    tables = set(connection.exec_driver_sql("SELECT name FROM sqlite_master").scalars())
+    if not tables:
+        return None
+    if "alembic_version" not in tables:
+        raise StorageError(
+            f"rune.db in {home} is a database of another program.",
+            next_step="Move it out of the way, or point RUNE_HOME elsewhere.",
+        )
+    row: Any = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    return None if row is None else str(row)
+
+
+def _migrate(engine: Engine, config: RuneConfig) -> None:
+    """Bring the database to head; one process at a time, in one transaction."""
+    with _alone(config.home / "migrate.lock"):
+        revision = _revision(engine, config)
+        if revision is not None and not migrations.is_known(revision):
+            raise DatabaseTooNewError(
+                f"The database in {config.home} was made by a newer Rune (revision {revision}).",
+                next_step="Update Rune, or point RUNE_HOME at another folder.",
+            )
+        _create_private(config.database_path)
+        _use_wal(engine)
+        with engine.execution_options(**_WRITES).begin() as connection:
+            migrations.upgrade(connection)
+
+
+def _use_wal(engine: Engine) -> None:
+    """Recorded in the file once; on the driver's connection, as it must be in no transaction."""
+    with closing(engine.raw_connection()) as connection:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA query_only = OFF")
+        cursor.execute("PRAGMA journal_mode = WAL")
+
+
+def _create_private(path: Path) -> None:
+    """Make the file ourselves, so that it, its WAL and its index are ours alone (0600)."""
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
