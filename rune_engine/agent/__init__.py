@@ -1,0 +1,1 @@
+"""S6: the loop that lets the local model try, see what happened, and try again."""

@@ -1,0 +1,255 @@
+"""S6, the agent loop: generate -> execute -> reflect, again or save_trajectory.
+
+    START -> generate -> execute -> reflect -> should_retry? -> generate
+                                                            `-> save_trajectory -> END
+
+It ends when the tests pass, when `max_attempts` are used up, when no verdict can be reached
+(trying again would teach nothing), or when the model or the sandbox fails; whatever was
+generated until then is saved, then the failure is raised. The loop knows a provider, a sandbox
+and a trajectory store by their interfaces only; which adapter is on was decided before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol, TypedDict
+
+import prompts
+from rune_engine.agent.code import extract_code, feedback
+from rune_engine.errors import RuneError, SandboxUnavailableError
+from rune_engine.inference.provider import (
+    AdapterRef,
+    ChatMessage,
+    GenerationRequest,
+    InferenceProvider,
+)
+from rune_engine.models import (
+    Attempt,
+    Outcome,
+    RunTaskParams,
+    TaskResult,
+    Trajectory,
+    TrajectoryDraft,
+)
+from rune_engine.sandbox.verdict import Infra, Verdict, tests_passed
+
+Progress = Callable[[float, str], None]
+
+
+class Sandbox(Protocol):
+    """What the loop needs of S5."""
+
+    async def run(self, candidate: str, tests: str, workspace: Path | None = None) -> Verdict: ...
+
+
+class TrajectoryRecorder(Protocol):
+    """What the loop needs of S2."""
+
+    def record(self, draft: TrajectoryDraft) -> tuple[Trajectory, bool]: ...
+
+
+class RuneState(TypedDict):
+    """Everything a node may read or change."""
+
+    attempts: list[Attempt]
+    attempt_count: int
+    generated_code: str
+    verdict: Verdict | None
+    prompt_tokens: int
+    completion_tokens: int
+    outcome: Outcome | None
+    trajectory_id: str | None
+    failure: RuneError | None
+
+
+async def run_task(
+    params: RunTaskParams,
+    *,
+    provider: InferenceProvider,
+    sandbox: Sandbox,
+    trajectories: TrajectoryRecorder,
+    adapter: AdapterRef | None,
+    adapter_reason: str,
+    on_progress: Progress,
+) -> TaskResult:
+    """Let the local model solve a task, and keep what happened.
+
+    Cancelling the awaiting task stops the generation or the run; nothing is saved then.
+
+    Raises:
+        InferenceError: the model failed; earlier attempts are saved.
+        SandboxUnavailableError: code cannot be isolated here; what was generated is saved.
+    """
+    loop = AgentLoop(params, provider, sandbox, trajectories, adapter, on_progress)
+    state = await loop.run()
+    if state["failure"] is not None:
+        raise state["failure"]
+    assert state["outcome"] is not None and state["trajectory_id"] is not None
+    return TaskResult(
+        outcome=state["outcome"],
+        tests_passed=state["outcome"] == "success",
+        code=state["attempts"][-1].generated_code,
+        attempts=state["attempts"],
+        adapter_id=adapter.id if adapter else None,
+        adapter_reason=adapter_reason,
+        base_model_id=provider.base_model_id,
+        trajectory_id=state["trajectory_id"],
+        prompt_tokens=state["prompt_tokens"],
+        completion_tokens=state["completion_tokens"],
+    )
+
+
+class AgentLoop:
+    """One task's nodes and routing; every node returns the part of the state it changed."""
+
+    def __init__(
+        self,
+        params: RunTaskParams,
+        provider: InferenceProvider,
+        sandbox: Sandbox,
+        trajectories: TrajectoryRecorder,
+        adapter: AdapterRef | None,
+        on_progress: Progress,
+    ) -> None:
+        self._params = params
+        self._provider = provider
+        self._sandbox = sandbox
+        self._trajectories = trajectories
+        self._adapter = adapter
+        self._on_progress = on_progress
+
+    async def run(self) -> RuneState:
+        """Run the graph to its end."""
+        from langsmith import tracing_context
+
+        start = RuneState(
+            attempts=[],
+            attempt_count=0,
+            generated_code="",
+            verdict=None,
+            prompt_tokens=0,
+            completion_tokens=0,
+            outcome=None,
+            trajectory_id=None,
+            failure=None,
+        )
+        # LangGraph would send every state to a tracing service if the environment says so.
+        with tracing_context(enabled=False):
+            end: RuneState = await self._graph().ainvoke(
+                start, {"recursion_limit": 3 * self._params.max_attempts + 2}
+            )
+        return end
+
+    def _graph(self) -> Any:
+        # Imported here: LangGraph costs more to import than all the rest of the engine.
+        from langgraph.graph import END, START, StateGraph
+
+        graph = StateGraph(RuneState)
+        graph.add_node("generate", self.generate)
+        graph.add_node("execute", self.execute)
+        graph.add_node("reflect", self.reflect)
+        graph.add_node("save_trajectory", self.save_trajectory)
+        graph.add_edge(START, "generate")
+        graph.add_conditional_edges("generate", self.was_generated, ["execute", "save_trajectory"])
+        graph.add_edge("execute", "reflect")
+        graph.add_conditional_edges("reflect", self.should_retry, ["generate", "save_trajectory"])
+        graph.add_edge("save_trajectory", END)
+        return graph.compile()
+
+    # --- nodes ---------------------------------------------------------------------------------
+
+    async def generate(self, state: RuneState) -> dict[str, Any]:
+        self._report(state, 0.0, "generating")
+        try:
+            [answer] = await self._provider.generate([self._request(state)], adapter=self._adapter)
+        except RuneError as error:
+            return {"failure": error}
+        return {
+            "generated_code": extract_code(answer.text),
+            "prompt_tokens": state["prompt_tokens"] + answer.prompt_tokens,
+            "completion_tokens": state["completion_tokens"] + answer.completion_tokens,
+        }
+
+    async def execute(self, state: RuneState) -> dict[str, Any]:
+        if not self._params.test_suite.strip():
+            return {"verdict": Infra(message="No tests were given.")}
+        self._report(state, 0.5, "running the tests")
+        try:
+            verdict = await self._run_tests(state["generated_code"])
+            if isinstance(verdict, Infra):
+                verdict = await self._run_tests(state["generated_code"])
+        except SandboxUnavailableError as error:
+            return {"verdict": Infra(message=error.message), "failure": error}
+        return {"verdict": verdict}
+
+    async def reflect(self, state: RuneState) -> dict[str, Any]:
+        verdict = state["verdict"]
+        assert verdict is not None
+        evidence = verdict.evidence
+        attempt = Attempt(
+            generated_code=state["generated_code"],
+            stdout=evidence.stdout if evidence else "",
+            stderr=evidence.stderr if evidence else "",
+            exit_code=evidence.exit_code if evidence else None,
+            tests_passed=tests_passed(verdict),
+            verdict=verdict.model_dump(),
+        )
+        return {
+            "attempts": [*state["attempts"], attempt],
+            "attempt_count": state["attempt_count"] + 1,
+        }
+
+    async def save_trajectory(self, state: RuneState) -> dict[str, Any]:
+        if not state["attempts"]:
+            return {}
+        outcome: Outcome = "success" if state["attempts"][-1].tests_passed else "exhausted"
+        draft = self._draft(state["attempts"], outcome)
+        stored, _ = await asyncio.to_thread(self._trajectories.record, draft)
+        self._on_progress(1.0, outcome)
+        return {"outcome": outcome, "trajectory_id": stored.id}
+
+    # --- routing -------------------------------------------------------------------------------
+
+    def was_generated(self, state: RuneState) -> str:
+        return "save_trajectory" if state["failure"] else "execute"
+
+    def should_retry(self, state: RuneState) -> str:
+        failed = state["attempts"][-1].tests_passed is False
+        if failed and state["attempt_count"] < self._params.max_attempts:
+            return "generate"
+        return "save_trajectory"
+
+    # --- what the nodes share ------------------------------------------------------------------
+
+    def _request(self, state: RuneState) -> GenerationRequest:
+        failed = [(attempt.generated_code, feedback(attempt)) for attempt in state["attempts"]]
+        messages = prompts.conversation(self._params.task_description, failed)
+        return GenerationRequest(
+            messages=tuple(ChatMessage(m["role"], m["content"]) for m in messages),  # type: ignore[arg-type]
+            max_tokens=self._params.max_tokens,
+            temperature=self._params.temperature,
+            seed=self._params.seed + state["attempt_count"],
+        )
+
+    async def _run_tests(self, code: str) -> Verdict:
+        workspace = Path(self._params.workspace) if self._params.workspace else None
+        return await self._sandbox.run(code, self._params.test_suite, workspace=workspace)
+
+    def _draft(self, attempts: list[Attempt], outcome: Outcome) -> TrajectoryDraft:
+        wanted = self._params.model_dump(
+            include=set(TrajectoryDraft.model_fields) & set(RunTaskParams.model_fields)
+        )
+        return TrajectoryDraft(
+            **wanted,
+            attempts=attempts,
+            outcome=outcome,
+            adapter_id=self._adapter.id if self._adapter else None,
+            source="agent_loop",
+        )
+
+    def _report(self, state: RuneState, part: float, doing: str) -> None:
+        done = (state["attempt_count"] + part) / self._params.max_attempts
+        number = state["attempt_count"] + 1
+        self._on_progress(done, f"attempt {number} of {self._params.max_attempts}: {doing}")
