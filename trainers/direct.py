@@ -1,0 +1,207 @@
+"""Direct distillation: a project's trajectories become a LoRA adapter by fine-tuning (S8).
+
+    python -m trainers.direct JOB.json
+
+Reads a `TrainerJob`, trains, leaves `adapter_model.safetensors` and `adapter_config.json` in the
+job's `output_path` and reports on stdout, one JSON object a line. Runs as a subprocess of the
+engine and ends when its stdin closes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from rune_engine.errors import NothingToDistillError
+from rune_engine.models import TrainerJob, TrainerResult
+from trainers import dataset, lora, tracking
+from trainers.protocol import peak_memory_bytes, run_trainer
+from trainers.settings import DirectSettings, resolve
+from trainers.tokens import IGNORED, Batch, Example, answer_loss, clipped_loss, collate
+
+Report = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How one run of training went; losses are nats per token of the answers."""
+
+    steps: int
+    training_loss: float
+    kept_back_loss: float | None
+
+
+def _batches(examples: Sequence[Example], size: int, pad_id: int, seed: int) -> Iterator[Batch]:
+    """Endless shuffled passes over the examples."""
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        order = torch.randperm(len(examples), generator=generator).tolist()
+        for chunk in itertools.batched(order, size) if hasattr(itertools, "batched") else (
+            order[start : start + size] for start in range(0, len(order), size)
+        ):
+            yield collate([examples[index] for index in chunk], pad_id)
+
+
+def _on(batch: Batch, device: str) -> Batch:
+    return Batch(batch.ids.to(device), batch.labels.to(device))
+
+
+@torch.no_grad()
+def _kept_back_loss(
+    model: PeftModel, examples: Sequence[Example], size: int, pad_id: int, device: str
+) -> float:
+    model.eval()
+    total, tokens = 0.0, 0
+    for start in range(0, len(examples), size):
+        batch = _on(collate(examples[start : start + size], pad_id), device)
+        count = int((batch.labels != IGNORED).sum())
+        with torch.autocast(device, dtype=torch.bfloat16):
+            total += float(clipped_loss(model, batch)) * count
+        tokens += count
+    model.train()
+    return total / max(1, tokens)
+
+
+def fit(
+    model: PeftModel,
+    data: dataset.Split,
+    settings: DirectSettings,
+    *,
+    pad_id: int,
+    seed: int,
+    device: str,
+    report: Report,
+) -> Fit:
+    """Train the adapter in place, until the kept-back loss stops falling.
+
+    The adapter is left as it was at its best kept-back loss; with nothing kept back it trains for
+    `max_steps`.
+    """
+    parameters = lora.trainable(model)
+    optimizer = torch.optim.AdamW(
+        parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    batches = _batches(data.training, settings.batch_size, pad_id, seed)
+    best: tuple[float, int, list[torch.Tensor]] | None = None
+    looks_without_gain, loss_value = 0, float("nan")
+    model.train()
+    for step in range(1, settings.max_steps + 1):
+        _set_rate(optimizer, settings, step)
+        with torch.autocast(device, dtype=torch.bfloat16):
+            loss = answer_loss(model, _on(next(batches), device))
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        loss_value = float(loss)
+        report(step / settings.max_steps, f"step {step}/{settings.max_steps}, loss {loss_value:.3f}")
+        if not data.kept_back or step < settings.min_steps or step % settings.evaluate_every:
+            continue
+        kept = _kept_back_loss(model, data.kept_back, settings.batch_size, pad_id, device)
+        if best is None or kept < best[0]:
+            best, looks_without_gain = (kept, step, [p.detach().clone() for p in parameters]), 0
+        else:
+            looks_without_gain += 1
+            if looks_without_gain >= settings.patience:
+                break
+    if best is None:
+        return Fit(settings.max_steps, loss_value, None)
+    for parameter, value in zip(parameters, best[2], strict=True):
+        parameter.data.copy_(value)
+    return Fit(best[1], loss_value, best[0])
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, settings: DirectSettings, step: int) -> None:
+    """Five steps of warm-up, then constant: where early stopping stops is not known before."""
+    for group in optimizer.param_groups:
+        group["lr"] = settings.learning_rate * min(1.0, step / 5)
+
+
+def distill(job: TrainerJob, report: Report) -> TrainerResult:
+    """Carry the job out.
+
+    Raises:
+        NothingToDistillError: no trajectory holds code that passed.
+        BaseModelNotFoundError, TrainingError: see `settings.resolve`.
+    """
+    began = time.monotonic()
+    settings = resolve(job)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        job.base_model_path, local_files_only=True
+    )
+    trajectories = dataset.load_trajectories(Path(job.trajectories_path))
+    data = dataset.split(
+        trajectories,
+        tokenizer,
+        kept_back=settings.kept_back,
+        seed=job.seed,
+        max_length=settings.max_length,
+    )
+    if not data.everything:
+        raise NothingToDistillError(
+            f"None of {len(trajectories)} trajectories ends in code that passed its tests.",
+            next_step="Record sessions whose last attempt passed.",
+        )
+    report(0.02, f"{len(data.training)} examples, {len(data.kept_back)} kept back")
+    with tracking.track(job, settings) as run:
+        model, outcome, before = _train(job, settings, data, tokenizer, device, report)
+        lora.save_adapter(model, Path(job.output_path), job.base_model_id)
+        result = TrainerResult(
+            rank=settings.rank,
+            examples=len(data.everything),
+            steps=outcome.steps,
+            training_loss=outcome.training_loss,
+            kept_back_loss=outcome.kept_back_loss,
+            kept_back_loss_before=before,
+            delta_w_norm=lora.delta_w_norm(model),
+            seconds=time.monotonic() - began,
+            peak_memory_bytes=peak_memory_bytes(),
+        )
+        run.finish(result)
+    return result
+
+
+def _train(
+    job: TrainerJob,
+    settings: DirectSettings,
+    data: dataset.Split,
+    tokenizer: PreTrainedTokenizerBase,
+    device: str,
+    report: Report,
+) -> tuple[PeftModel, Fit, float | None]:
+    """Train with early stopping and, where the settings say so, once more on everything."""
+    pad_id = int(tokenizer.pad_token_id or tokenizer.eos_token_id or 0)
+    base = lora.load_base(job.base_model_path, device)
+    model = lora.add_adapter(base, settings, job.seed)
+    before = None
+    if data.kept_back:
+        before = _kept_back_loss(model, data.kept_back, settings.batch_size, pad_id, device)
+    share = 0.5 if settings.refit and data.kept_back else 1.0
+    outcome = fit(
+        model, data, settings, pad_id=pad_id, seed=job.seed, device=device,
+        report=lambda done, text: report(0.05 + 0.9 * share * done, text),
+    )
+    if share == 1.0:
+        return model, outcome, before
+    again = settings.model_copy(update={"max_steps": outcome.steps})
+    model = lora.add_adapter(model.unload(), settings, job.seed)
+    refit = fit(
+        model, dataset.Split(data.everything, []), again,
+        pad_id=pad_id, seed=job.seed, device=device,
+        report=lambda done, text: report(0.5 + 0.45 * done, f"on everything: {text}"),
+    )
+    return model, Fit(refit.steps, refit.training_loss, outcome.kept_back_loss), before
+
+
+if __name__ == "__main__":
+    run_trainer(distill)

@@ -1,0 +1,86 @@
+"""Conversations as token ids, with a mask over what is learnt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+IGNORED = -100
+"""The label of a position that carries no loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One training example: token ids and, of equal length, labels (IGNORED outside the answer)."""
+
+    ids: list[int]
+    labels: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Right-padded examples: `ids` and `labels` are (batch, length) int64."""
+
+    ids: torch.Tensor
+    labels: torch.Tensor
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[dict[str, str]],
+    answer: str,
+    max_length: int = 1024,
+) -> Example:
+    """An example whose loss is on the assistant's answer and its end token alone.
+
+    A conversation that is too long loses its beginning, never its answer.
+    """
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    prompt = tokenizer.encode(text, add_special_tokens=False)
+    target = tokenizer.encode(answer, add_special_tokens=False) + [tokenizer.eos_token_id]
+    prompt = prompt[-max(1, max_length - len(target)) :]
+    return Example(prompt + target, [IGNORED] * len(prompt) + target)
+
+
+def collate(examples: Sequence[Example], pad_id: int) -> Batch:
+    """Pad on the right to the longest example."""
+    length = max(len(example.ids) for example in examples)
+    ids = [e.ids + [pad_id] * (length - len(e.ids)) for e in examples]
+    labels = [e.labels + [IGNORED] * (length - len(e.labels)) for e in examples]
+    return Batch(torch.tensor(ids), torch.tensor(labels))
+
+
+def answer_loss(model: Any, batch: Batch) -> torch.Tensor:
+    """Mean cross-entropy over the answers' tokens (nats per token)."""
+    return _token_losses(model, batch).mean()
+
+
+def clipped_loss(model: Any, batch: Batch) -> torch.Tensor:
+    """Mean cross-entropy with each token's loss cut at a blind guess's, ln(vocabulary).
+
+    Measures what is known without letting a token that nobody could know (a name that only the
+    kept-back task has) outweigh all others by how firmly it was thought to be another.
+    """
+    losses = _token_losses(model, batch)
+    return losses.clamp(max=math.log(model.get_output_embeddings().out_features)).mean()
+
+
+def _token_losses(model: Any, batch: Batch) -> torch.Tensor:
+    """Cross-entropy of every answer token, (tokens,) float32.
+
+    Logits are computed only where there is a label: with a large vocabulary, or a small model,
+    that is a third of the cost. Padding is on the right and carries no loss, so causal attention
+    needs no mask.
+    """
+    network = model.get_base_model() if hasattr(model, "get_base_model") else model
+    states = network.model(input_ids=batch.ids, use_cache=False).last_hidden_state
+    wanted = batch.labels[:, 1:] != IGNORED
+    logits = network.get_output_embeddings()(states[:, :-1][wanted])
+    return torch.nn.functional.cross_entropy(
+        logits.float(), batch.labels[:, 1:][wanted], reduction="none"
+    )
