@@ -106,10 +106,11 @@ def build_server(client_factory: Callable[[], EngineClient]) -> RuneServer:
 def main() -> None:
     """Serve on stdin and stdout."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    anyio.run(build_server(_attach).run_stdio_async)
+    anyio.run(build_server(attach).run_stdio_async)
 
 
-def _attach() -> EngineClient:
+def attach() -> EngineClient:
+    """The client of the configured home; starts nothing until it is called."""
     from rune_engine.client import EngineClient
     from rune_engine.config import load_config
 
