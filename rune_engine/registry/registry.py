@@ -1,0 +1,252 @@
+"""S1, the adapter registry: the only way an adapter gets in, and every way to find one.
+
+Write-once by construction: there is no method that changes or removes weights, and the database
+refuses it too. An adapter exists when its row does, and the row is the last thing written.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from rune_engine.config import RuneConfig
+from rune_engine.database import Database, storage_errors, utc_now
+from rune_engine.errors import (
+    AdapterAlreadyExistsError,
+    AdapterNotFoundError,
+    InvalidInputError,
+)
+from rune_engine.inference.provider import AdapterRef
+from rune_engine.models import AdapterInfo, AdapterPage
+from rune_engine.registry.files import WEIGHTS_NAME, AdapterFiles, Stored
+from rune_engine.registry.lora_config import parse_lora_config
+from rune_engine.registry.records import AdapterDraft, AdapterFilter, AdapterRecord, check_id
+from rune_engine.registry.weights import AdapterWeights
+
+MAX_PAGE = 500
+_EVERYTHING = AdapterFilter(include_archived=True)
+_NEWEST = (col(AdapterRecord.created_at).desc(), col(AdapterRecord.id))
+_BEST = (col(AdapterRecord.fitness_score).desc().nulls_last(), *_NEWEST)
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterCounts:
+    """How many adapters there are; `by_project` leaves archived ones out."""
+
+    active: int
+    archived: int
+    by_project: dict[str, int]
+
+
+class AdapterRegistry:
+    """The adapters of one home. Safe to share between threads and between processes."""
+
+    def __init__(self, database: Database, config: RuneConfig) -> None:
+        self._database = database
+        self._home = config.home
+        self._files = AdapterFiles(config)
+        with storage_errors(self._home):
+            self._files.prepare()
+
+    # --- in --------------------------------------------------------------------------------
+
+    def store(self, draft: AdapterDraft, weights: AdapterWeights) -> AdapterInfo:
+        """Store a new adapter; all of it or nothing.
+
+        Raises:
+            InvalidIdError: the id could spell a path.
+            InvalidInputError: weights or configuration are not a plain LoRA.
+            AdapterAlreadyExistsError: the id, or its folder, is taken.
+            AdapterNotFoundError: a parent does not exist.
+            DiskFullError, HomeNotWritableError, StorageError: nothing was stored.
+        """
+        adapter_id = check_id(draft.id)
+        lora = parse_lora_config(weights.config)
+        with storage_errors(self._home):
+            with self._database.reading() as session:
+                _refuse_taken(session, adapter_id)
+            with self._files.staged(adapter_id, weights.safetensors, lora) as staged:
+                with self._database.writing() as session:
+                    _refuse_taken(session, adapter_id)
+                    record = self._record(session, draft, staged.stored, lora.r)
+                    session.add(record)
+                    session.flush()
+                    info = record.to_info(self._home)
+                    staged.place()
+                return info
+
+    def _record(
+        self, session: Session, draft: AdapterDraft, stored: Stored, rank: int
+    ) -> AdapterRecord:
+        parents = [_get(session, parent) for parent in draft.parent_ids]
+        inherited = draft.model_dump(exclude={"version", "generation", "parent_ids"})
+        return AdapterRecord(
+            **inherited,
+            version=draft.version or 1 + max((parent.version for parent in parents), default=0),
+            generation=draft.generation
+            if draft.generation is not None
+            else max((parent.generation + 1 for parent in parents), default=0),
+            parent_ids=json.dumps(draft.parent_ids),
+            rank=rank,
+            created_at=utc_now(),
+            file_path=str(Path("adapters", draft.id, WEIGHTS_NAME)),
+            file_hash=stored.weights_sha256,
+            file_size_bytes=stored.size,
+            config_hash=stored.config_sha256,
+        )
+
+    # --- out -------------------------------------------------------------------------------
+
+    def retrieve_by_id(self, adapter_id: str) -> AdapterInfo:
+        """One adapter's metadata, archived or not.
+
+        Raises:
+            AdapterNotFoundError: there is no such adapter.
+        """
+        with self._database.reading() as session:
+            return _get(session, check_id(adapter_id)).to_info(self._home)
+
+    def query_by_task_type(self, task_type: str) -> list[AdapterInfo]:
+        """Every adapter of a task type, newest first, without archived ones."""
+        return self._query(AdapterFilter(task_type=task_type))
+
+    def query_best_for_task(
+        self, task_type: str, *, project_id: str | None = None, base_model_id: str | None = None
+    ) -> AdapterInfo | None:
+        """The fittest adapter of a task type; an unevaluated one only when no other is there."""
+        return self.best(
+            AdapterFilter(task_type=task_type, project_id=project_id, base_model_id=base_model_id)
+        )
+
+    def best(self, wanted: AdapterFilter) -> AdapterInfo | None:
+        """The fittest of the wanted adapters, unevaluated ones last, then the newest."""
+        query = select(AdapterRecord).where(*wanted.conditions()).order_by(*_BEST).limit(1)
+        with self._database.reading() as session:
+            record = session.exec(query).first()
+            return record.to_info(self._home) if record else None
+
+    def list_all(self) -> list[AdapterInfo]:
+        """Every adapter, newest first, archived ones included."""
+        return self._query(_EVERYTHING)
+
+    def page(
+        self,
+        *,
+        offset: int = 0,
+        limit: int = 50,
+        project_id: str | None = None,
+        domain: str | None = None,
+        task_type: str | None = None,
+        base_model_id: str | None = None,
+        include_archived: bool = False,
+    ) -> AdapterPage:
+        """A page of adapters, newest first; at most `MAX_PAGE` of them."""
+        wanted = AdapterFilter(
+            project_id=project_id,
+            domain=domain,
+            task_type=task_type,
+            base_model_id=base_model_id,
+            include_archived=include_archived,
+        )
+        offset, limit = max(offset, 0), min(max(limit, 1), MAX_PAGE)
+        conditions = wanted.conditions()
+        query = select(AdapterRecord).where(*conditions).order_by(*_NEWEST)
+        with self._database.reading() as session:
+            total = session.exec(
+                select(func.count()).select_from(AdapterRecord).where(*conditions)
+            ).one()
+            adapters = self._infos(session.exec(query.offset(offset).limit(limit)).all())
+        end = offset + len(adapters)
+        return AdapterPage(
+            adapters=adapters,
+            total=total,
+            offset=offset,
+            next_offset=end if adapters and end < total else None,
+        )
+
+    def counts(self) -> AdapterCounts:
+        """How many adapters there are, by project."""
+        query = select(AdapterRecord.project_id, AdapterRecord.is_archived, func.count()).group_by(
+            col(AdapterRecord.project_id), col(AdapterRecord.is_archived)
+        )
+        with self._database.reading() as session:
+            rows = session.exec(query).all()
+        by_project = {project: count for project, archived, count in rows if not archived}
+        archived = sum(count for _, archived, count in rows if archived)
+        return AdapterCounts(sum(by_project.values()), archived, by_project)
+
+    def verified_ref(self, adapter_id: str) -> AdapterRef:
+        """The adapter for a provider to load, after reading and hashing its files.
+
+        Raises:
+            AdapterNotFoundError: there is no such adapter.
+            AdapterCorruptedError: its files are not what was stored.
+        """
+        with self._database.reading() as session:
+            record = _get(session, check_id(adapter_id))
+            stored = Stored(record.file_hash, record.config_hash, record.file_size_bytes)
+            base_model_id = record.base_model_id
+        with storage_errors(self._home):
+            folder = self._files.verify(adapter_id, stored)
+        return AdapterRef(adapter_id, folder, stored.weights_sha256, base_model_id)
+
+    # --- what is learnt of an adapter later ------------------------------------------------
+
+    def archive(self, adapter_id: str) -> AdapterInfo:
+        """Take an adapter out of use; its files and its row stay."""
+        return self._describe(adapter_id, is_archived=True)
+
+    def update_fitness(
+        self, adapter_id: str, pass_rate: float | None, fitness_score: float | None
+    ) -> AdapterInfo:
+        """Record an evaluation: `pass_rate` is 0 to 1, `fitness_score` any finite number.
+
+        Raises:
+            InvalidInputError: a number is out of range.
+        """
+        in_range = pass_rate is None or 0.0 <= pass_rate <= 1.0
+        if not in_range or (fitness_score is not None and not math.isfinite(fitness_score)):
+            raise InvalidInputError(
+                f"pass_rate {pass_rate} or fitness_score {fitness_score} is out of range.",
+                next_step="pass_rate is between 0 and 1, fitness_score a finite number.",
+            )
+        return self._describe(adapter_id, pass_rate=pass_rate, fitness_score=fitness_score)
+
+    def _describe(self, adapter_id: str, **changes: Any) -> AdapterInfo:
+        with self._database.writing() as session:
+            record = _get(session, check_id(adapter_id))
+            for column, value in changes.items():
+                setattr(record, column, value)
+            return record.to_info(self._home)
+
+    def _query(self, wanted: AdapterFilter) -> list[AdapterInfo]:
+        query = select(AdapterRecord).where(*wanted.conditions()).order_by(*_NEWEST)
+        with self._database.reading() as session:
+            return self._infos(session.exec(query).all())
+
+    def _infos(self, records: Sequence[AdapterRecord]) -> list[AdapterInfo]:
+        return [record.to_info(self._home) for record in records]
+
+
+def _get(session: Session, adapter_id: str) -> AdapterRecord:
+    record = session.get(AdapterRecord, adapter_id)
+    if record is None:
+        raise AdapterNotFoundError(
+            f"There is no adapter {adapter_id}.", next_step="List the adapters to see their ids."
+        )
+    return record
+
+
+def _refuse_taken(session: Session, adapter_id: str) -> None:
+    if session.get(AdapterRecord, adapter_id) is not None:
+        raise AdapterAlreadyExistsError(
+            f"Adapter {adapter_id} already exists.",
+            next_step="Adapters are never replaced: store it under a new id.",
+        )

@@ -1,0 +1,63 @@
+"""What makes a trajectory acceptable, and when two are the same. Knows no database."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from rune_engine.errors import InvalidTrajectoryError
+from rune_engine.models import TrajectoryDraft
+
+_ATTEMPT_TEXTS = ("generated_code", "stdout", "stderr")
+
+
+def check_draft(draft: TrajectoryDraft) -> None:
+    """Refuse what contradicts itself or cannot be stored as it is.
+
+    Raises:
+        InvalidTrajectoryError: it names the field.
+    """
+    _check_text("task_description", draft.task_description)
+    _check_text("test_suite", draft.test_suite)
+    for position, attempt in enumerate(draft.attempts):
+        for name in _ATTEMPT_TEXTS:
+            _check_text(f"attempts[{position}].{name}", getattr(attempt, name))
+    _check_outcome(draft)
+
+
+def content_hash(draft: TrajectoryDraft) -> str:
+    """sha256 of what happened: who recorded it, when and how it was judged do not count."""
+    happened = {
+        "project_id": draft.project_id,
+        "task_description": draft.task_description,
+        "test_suite": draft.test_suite,
+        "attempts": [attempt.model_dump(exclude={"verdict"}) for attempt in draft.attempts],
+        "outcome": draft.outcome,
+    }
+    canonical = json.dumps(happened, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
+
+
+def _check_text(field: str, text: str) -> None:
+    problem = "contains a NUL character" if "\0" in text else None
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        problem = "contains an unpaired surrogate, which UTF-8 cannot spell"
+    if problem:
+        raise InvalidTrajectoryError(
+            f"{field} {problem}.", next_step="Remove or replace that character."
+        )
+
+
+def _check_outcome(draft: TrajectoryDraft) -> None:
+    passed = draft.attempts[-1].tests_passed
+    if draft.outcome == "success" and passed is False:
+        contradiction = "The outcome is success, but the last attempt did not pass its tests."
+    elif draft.outcome == "exhausted" and passed is True:
+        contradiction = "The outcome is exhausted, but the last attempt passed its tests."
+    else:
+        return
+    raise InvalidTrajectoryError(
+        contradiction, next_step="Correct `outcome` or the last attempt's `tests_passed`."
+    )

@@ -1,0 +1,102 @@
+"""The tables `sessions`, `trajectories` and `attempts`, between rows and wire models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from sqlalchemy import Text
+from sqlmodel import Field, SQLModel
+
+from rune_engine.models import Attempt, Trajectory, TrajectoryDraft
+
+
+class SessionRecord(SQLModel, table=True):
+    """A stretch of work that trajectories belong to."""
+
+    __tablename__ = "sessions"
+
+    id: str = Field(primary_key=True, sa_type=Text)
+    project_id: str = Field(sa_type=Text)
+    agent_id: str | None = Field(default=None, sa_type=Text)
+    created_at: str = Field(sa_type=Text)
+
+
+class TrajectoryRecord(SQLModel, table=True):
+    """One row a trajectory. `distillable` is decided once: nothing it depends on changes."""
+
+    __tablename__ = "trajectories"
+
+    id: str = Field(primary_key=True, sa_type=Text)
+    session_id: str = Field(sa_type=Text, foreign_key="sessions.id")
+    project_id: str = Field(sa_type=Text)
+    domain: str = Field(sa_type=Text)
+    task_type: str = Field(sa_type=Text)
+    task_description: str = Field(sa_type=Text)
+    test_suite: str = Field(sa_type=Text)
+    outcome: str = Field(sa_type=Text)
+    held_out: bool
+    distillable: bool
+    agent_id: str | None = Field(default=None, sa_type=Text)
+    adapter_id: str | None = Field(default=None, sa_type=Text)
+    source: str = Field(sa_type=Text)
+    content_hash: str = Field(sa_type=Text)
+    created_at: str = Field(sa_type=Text)
+
+    @classmethod
+    def from_draft(
+        cls, draft: TrajectoryDraft, *, id: str, session_id: str, content_hash: str, now: str
+    ) -> TrajectoryRecord:
+        return cls(
+            **draft.model_dump(exclude={"attempts", "session_id"}),
+            id=id,
+            session_id=session_id,
+            content_hash=content_hash,
+            created_at=now,
+            distillable=is_distillable(draft),
+        )
+
+    def to_trajectory(self, attempts: Sequence[AttemptRecord]) -> Trajectory:
+        return Trajectory.model_validate(
+            {
+                **self.model_dump(exclude={"distillable"}),
+                "attempts": [attempt.to_attempt() for attempt in attempts],
+            }
+        )
+
+
+class AttemptRecord(SQLModel, table=True):
+    """One row an attempt, in the order in which they were made."""
+
+    __tablename__ = "attempts"
+
+    trajectory_id: str = Field(primary_key=True, sa_type=Text, foreign_key="trajectories.id")
+    position: int = Field(primary_key=True)
+    generated_code: str = Field(sa_type=Text)
+    stdout: str = Field(sa_type=Text)
+    stderr: str = Field(sa_type=Text)
+    exit_code: int | None = None
+    tests_passed: bool | None = None
+    verdict: str | None = Field(default=None, sa_type=Text, description="JSON.")
+
+    @classmethod
+    def from_attempt(cls, trajectory_id: str, position: int, attempt: Attempt) -> AttemptRecord:
+        data = attempt.model_dump()
+        if attempt.verdict is not None:
+            data["verdict"] = json.dumps(attempt.verdict)
+        return cls(trajectory_id=trajectory_id, position=position, **data)
+
+    def to_attempt(self) -> Attempt:
+        data = self.model_dump(exclude={"trajectory_id", "position"})
+        if self.verdict is not None:
+            data["verdict"] = json.loads(self.verdict)
+        return Attempt.model_validate(data)
+
+
+def is_distillable(draft: TrajectoryDraft) -> bool:
+    """Whether it teaches something that is known to work and is not kept back for evaluation."""
+    return (
+        draft.outcome == "success"
+        and draft.attempts[-1].tests_passed is True
+        and not draft.held_out
+    )
