@@ -113,5 +113,4 @@ _PLAIN_LORA: dict[str, Callable[[Any], bool]] = {
     "modules_to_save": _absent,
     "trainable_token_indices": _absent,
     "megatron_config": _absent,
-    "auto_mapping": _absent,
 }

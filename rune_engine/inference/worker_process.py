@@ -133,7 +133,7 @@ class WorkerProcess:
             self._stderr = (self._stderr + chunk)[-_STDERR_TAIL:]
 
     def _death(self) -> WorkerDiedError:
-        said = self._stderr.decode(errors="replace").strip()
+        said = "\n".join(self._stderr.decode(errors="replace").strip().splitlines()[-5:])
         return WorkerDiedError(
             f"The model worker (process {self.pid}) ended with status {self._process.returncode}."
             + (f" It last said: {said}" if said else ""),

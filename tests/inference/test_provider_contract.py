@@ -1,0 +1,134 @@
+"""What every back-end promises, asked of each of them."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from rune_engine.errors import AdapterBaseModelMismatchError, AdapterCorruptedError
+from rune_engine.inference.provider import AdapterRef, InferenceProvider
+from rune_engine.inference.scripted import ScriptedProvider
+from rune_engine.inference.transformers import TransformersProvider
+from tests.inference.conftest import BASE_MODEL_ID, ask
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+RULES = [
+    {"contains": "slow", "answers": ["late"], "delay_seconds": 600},
+    {"contains": "count", "answers": ["with adapter a"], "adapter_id": "adapter-a"},
+    {"contains": "count", "answers": ["one two three four five six"]},
+    {"contains": "", "answers": ["anything else goes here too"]},
+]
+
+
+@dataclass
+class Backend:
+    provider: InferenceProvider
+    adapter: AdapterRef
+
+
+@pytest_asyncio.fixture(
+    loop_scope="module", scope="module", params=["scripted", "transformers"]
+)
+async def backend(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Backend]:
+    adapter: AdapterRef = request.getfixturevalue("adapter_a")
+    provider: InferenceProvider
+    if request.param == "scripted":
+        script = tmp_path_factory.mktemp("script") / "script.json"
+        script.write_text(json.dumps(RULES), encoding="utf-8")
+        provider = ScriptedProvider(script)
+    else:
+        folder: Path = request.getfixturevalue("base_folder")
+        provider = TransformersProvider(BASE_MODEL_ID, folder, 1, 60.0)
+    adapter = dataclasses.replace(adapter, base_model_id=provider.base_model_id)
+    yield Backend(provider, adapter)
+    await provider.close()
+
+
+async def test_answers_come_in_the_order_of_the_requests(backend: Backend) -> None:
+    requests = [ask("count"), ask("other"), ask("count")]
+    together = await backend.provider.generate(requests)
+    alone = [(await backend.provider.generate([request]))[0] for request in requests]
+    assert together == alone
+    assert together[0] != together[1]
+
+
+async def test_no_requests_get_no_answers(backend: Backend) -> None:
+    assert await backend.provider.generate([]) == []
+
+
+async def test_an_adapter_changes_the_answer_and_is_named_in_it(backend: Backend) -> None:
+    [base] = await backend.provider.generate([ask("count")])
+    [adapted] = await backend.provider.generate([ask("count")], adapter=backend.adapter)
+    assert base.text != adapted.text
+    assert (base.adapter_id, adapted.adapter_id) == (None, "adapter-a")
+
+
+async def test_max_tokens_is_kept_and_reported(backend: Backend) -> None:
+    [cut] = await backend.provider.generate([ask("count", max_tokens=3)])
+    assert (cut.finish_reason, cut.completion_tokens) == ("length", 3)
+    assert cut.prompt_tokens > 0
+
+
+async def test_the_answer_ends_before_the_stop_string(backend: Backend) -> None:
+    [whole] = await backend.provider.generate([ask("count")])
+    stop = whole.text[8:11]
+    [stopped] = await backend.provider.generate([ask("count", stop=("never said", stop))])
+    assert stopped.finish_reason == "stop"
+    assert stopped.text == whole.text[: whole.text.index(stop)]
+
+
+async def test_an_adapter_of_another_base_model_is_refused(backend: Backend) -> None:
+    other = dataclasses.replace(backend.adapter, base_model_id="somebody-elses")
+    with pytest.raises(AdapterBaseModelMismatchError, match="somebody-elses"):
+        await backend.provider.generate([ask("count")], adapter=other)
+
+
+async def test_changed_weights_are_refused_and_harm_nobody(
+    backend: Backend, tmp_path: Path
+) -> None:
+    before = await backend.provider.generate([ask("count")], adapter=backend.adapter)
+    folder = tmp_path / "changed"
+    shutil.copytree(backend.adapter.path, folder)
+    weights = folder / "adapter_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    changed = dataclasses.replace(backend.adapter, path=folder)
+    with pytest.raises(AdapterCorruptedError, match="hash"):
+        await backend.provider.generate([ask("count")], adapter=changed)
+    assert await backend.provider.generate([ask("count")], adapter=backend.adapter) == before
+
+
+async def test_missing_weights_are_refused(backend: Backend, tmp_path: Path) -> None:
+    missing = dataclasses.replace(backend.adapter, path=tmp_path)
+    with pytest.raises(AdapterCorruptedError, match="cannot be read"):
+        await backend.provider.generate([ask("count")], adapter=missing)
+
+
+async def test_cancelling_ends_a_call_that_would_take_minutes(backend: Backend) -> None:
+    call = asyncio.create_task(backend.provider.generate([ask("slow", max_tokens=100_000)]))
+    await asyncio.sleep(0.5)
+    assert not call.done()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    answers = await asyncio.wait_for(backend.provider.generate([ask("count")]), 60)
+    assert len(answers) == 1
+
+
+async def test_a_closed_provider_may_be_used_again(backend: Backend) -> None:
+    before = await backend.provider.generate([ask("count")])
+    await backend.provider.close()
+    assert backend.provider.status().worker_pids == ()
+    assert await backend.provider.generate([ask("count")]) == before
