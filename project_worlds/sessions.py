@@ -74,7 +74,7 @@ def make_sessions(project: Project, count: int = 12) -> list[Session]:
     for steps in _session_steps(project, rng, count):
         phrases = [rng.choice(_recorded_phrases(step)) for step in steps]
         task = make_project_task(project, steps, phrases, rng)
-        attempts = (task.solution,)
+        attempts: tuple[str, ...] = (task.solution,)
         if rng.random() < 0.33:
             attempts = (_wrong_attempt(project, task, rng), task.solution)
         sessions.append(Session(task, attempts))

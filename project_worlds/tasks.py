@@ -142,7 +142,9 @@ def make_project_task(
     )
 
 
-def random_steps(rng: random.Random, operations: Sequence[Operation], count: int) -> list[Operation]:
+def random_steps(
+    rng: random.Random, operations: Sequence[Operation], count: int
+) -> list[Operation]:
     """`count` different operations in an order that makes sense: a number comes last."""
     lists = [operation for operation in operations if operation.result == "list"]
     steps = rng.sample(lists, count - 1)

@@ -16,8 +16,8 @@ from transformers import PreTrainedTokenizerBase
 
 import prompts
 from rune_engine.errors import TrainingError
-from rune_engine.models import Trajectory
 from rune_engine.feedback import failure_output
+from rune_engine.models import Trajectory
 from trainers.tokens import Example, encode
 
 
@@ -85,10 +85,12 @@ def split(
     count = round(len(tasks) * kept_back) if len(tasks) >= 6 else 0
     chosen = frozenset(tasks[:count])
     return Split(
-        training=_encode((t for t in trajectories if t.task_description not in chosen),
-                         tokenizer, max_length),
-        kept_back=_encode((t for t in trajectories if t.task_description in chosen),
-                          tokenizer, max_length),
+        training=_encode(
+            (t for t in trajectories if t.task_description not in chosen), tokenizer, max_length
+        ),
+        kept_back=_encode(
+            (t for t in trajectories if t.task_description in chosen), tokenizer, max_length
+        ),
     )
 
 

@@ -9,7 +9,6 @@ engine and ends when its stdin closes.
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -43,10 +42,8 @@ def _batches(examples: Sequence[Example], size: int, pad_id: int, seed: int) -> 
     generator = torch.Generator().manual_seed(seed)
     while True:
         order = torch.randperm(len(examples), generator=generator).tolist()
-        for chunk in itertools.batched(order, size) if hasattr(itertools, "batched") else (
-            order[start : start + size] for start in range(0, len(order), size)
-        ):
-            yield collate([examples[index] for index in chunk], pad_id)
+        for start in range(0, len(order), size):
+            yield collate([examples[index] for index in order[start : start + size]], pad_id)
 
 
 def _on(batch: Batch, device: str) -> Batch:
@@ -100,8 +97,10 @@ def fit(
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        loss_value = float(loss)
-        report(step / settings.max_steps, f"step {step}/{settings.max_steps}, loss {loss_value:.3f}")
+        loss_value = float(loss.detach())
+        report(
+            step / settings.max_steps, f"step {step}/{settings.max_steps}, loss {loss_value:.3f}"
+        )
         if not data.kept_back or step < settings.min_steps or step % settings.evaluate_every:
             continue
         kept = _kept_back_loss(model, data.kept_back, settings.batch_size, pad_id, device)
@@ -188,7 +187,12 @@ def _train(
         before = _kept_back_loss(model, data.kept_back, settings.batch_size, pad_id, device)
     share = 0.5 if settings.refit and data.kept_back else 1.0
     outcome = fit(
-        model, data, settings, pad_id=pad_id, seed=job.seed, device=device,
+        model,
+        data,
+        settings,
+        pad_id=pad_id,
+        seed=job.seed,
+        device=device,
         report=lambda done, text: report(0.05 + 0.9 * share * done, text),
     )
     if share == 1.0:
@@ -196,8 +200,12 @@ def _train(
     again = settings.model_copy(update={"max_steps": outcome.steps})
     model = lora.add_adapter(model.unload(), settings, job.seed)
     refit = fit(
-        model, dataset.Split(data.everything, []), again,
-        pad_id=pad_id, seed=job.seed, device=device,
+        model,
+        dataset.Split(data.everything, []),
+        again,
+        pad_id=pad_id,
+        seed=job.seed,
+        device=device,
         report=lambda done, text: report(0.5 + 0.45 * done, f"on everything: {text}"),
     )
     return model, Fit(refit.steps, refit.training_loss, outcome.kept_back_loss), before

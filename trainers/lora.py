@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ def load_base(path: str, device: str) -> PreTrainedModel:
     if device == "cpu" and sum(p.numel() for p in model.parameters()) < _SMALL:
         model = model.float()
     model.requires_grad_(False)
-    return model.to(device)  # type: ignore[arg-type]
+    return model.to(device)
 
 
 def add_adapter(model: PreTrainedModel, settings: DirectSettings, seed: int) -> PeftModel:
@@ -61,7 +62,7 @@ def delta_w_norm(model: PeftModel) -> float:
             for name, down in module.lora_A.items():
                 a, b = down.weight.float(), module.lora_B[name].weight.float()
                 total += float(module.scaling[name] ** 2 * ((b.T @ b) * (a @ a.T)).sum())
-    return total**0.5
+    return math.sqrt(total)
 
 
 def save_adapter(model: PeftModel, folder: Path, base_model_id: str) -> None:

@@ -42,7 +42,7 @@ def encode(
     """
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     prompt = tokenizer.encode(text, add_special_tokens=False)
-    target = tokenizer.encode(answer, add_special_tokens=False) + [tokenizer.eos_token_id]
+    target = [*tokenizer.encode(answer, add_special_tokens=False), tokenizer.eos_token_id]
     prompt = prompt[-max(1, max_length - len(target)) :]
     return Example(prompt + target, [IGNORED] * len(prompt) + target)
 

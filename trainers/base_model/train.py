@@ -12,7 +12,6 @@ import argparse
 import itertools
 import json
 import math
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,7 +57,9 @@ def _rate(step: int, steps: int, peak: float, warmup: int = 100) -> float:
     return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def _save(out: Path, network: Qwen2ForCausalLM, optimizer: torch.optim.Optimizer, step: int) -> None:
+def _save(
+    out: Path, network: Qwen2ForCausalLM, optimizer: torch.optim.Optimizer, step: int
+) -> None:
     state = {
         f"{index}.{name}": value
         for index, values in optimizer.state_dict()["state"].items()
@@ -66,7 +67,7 @@ def _save(out: Path, network: Qwen2ForCausalLM, optimizer: torch.optim.Optimizer
     }
     save_file(state, out / "optimizer.safetensors.new")
     network.save_pretrained(out)
-    os.replace(out / "optimizer.safetensors.new", out / "optimizer.safetensors")
+    (out / "optimizer.safetensors.new").replace(out / "optimizer.safetensors")
     (out / "progress.json").write_text(json.dumps({"step": step}), encoding="utf-8")
 
 
@@ -107,7 +108,7 @@ def train(out: Path, steps: int, batch_size: int, peak: float, seed: int, compil
         batch = Batch(batch.ids.to(device), batch.labels.to(device))
         with torch.autocast(device, dtype=torch.bfloat16):
             loss = answer_loss(network, batch)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -127,11 +128,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--compile", action="store_true", help="a third faster; wants a C++ compiler")
+    parser.add_argument("--compile", action="store_true", help="faster; wants a C++ compiler")
     options = parser.parse_args()
-    train(
-        options.out, options.steps, options.batch, options.rate, options.seed, options.compile
-    )
+    train(options.out, options.steps, options.batch, options.rate, options.seed, options.compile)
 
 
 if __name__ == "__main__":

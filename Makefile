@@ -1,0 +1,34 @@
+# The targets that people and continuous integration call. Everything runs in ./.venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint format bench clean
+
+demo: .venv/ready  ## teach unseen projects and measure what is remembered
+	$(BIN)/rune demo
+
+test: .venv/ready  ## every test
+	$(BIN)/pytest
+
+lint: .venv/ready  ## style, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/ready  ## the figures in the documentation
+	$(BIN)/python -m benchmarks.mcp_startup
+	$(BIN)/python -m benchmarks.distillation
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[torch,dev]"
+	touch $@
+
+clean:
+	rm -rf .venv
