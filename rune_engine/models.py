@@ -138,6 +138,15 @@ class AdapterPage(Model):
     next_offset: int | None = Field(description="Pass as `offset` for the next page; null at the end.")
 
 
+class RetrieveParams(Model):
+    """A question to the router: which memory suits this task?"""
+
+    project_id: Name
+    domain: Name = "general"
+    task_type: Name = "feature-impl"
+    base_model: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
+
+
 class RetrievedAdapter(Model):
     """The router's answer: the adapter for this task, or none, and why."""
 
@@ -227,6 +236,7 @@ class TrainerJob(Model):
     """
 
     job_id: Identifier
+    adapter_id: Identifier | None = Field(default=None, description="The id it will be stored as.")
     method: Literal["direct"] = "direct"
     project_id: str
     base_model_id: str
@@ -271,6 +281,20 @@ class Job(Model):
     created_at: str
     started_at: str | None
     finished_at: str | None
+
+
+class JobPage(Model):
+    """The newest jobs first."""
+
+    jobs: list[Job]
+
+
+class EngineHealth(Model):
+    """The engine's first answer to a client; `busy` while a job is queued or running."""
+
+    version: str
+    pid: int
+    busy: bool
 
 
 class MemoryStatus(Model):

@@ -41,7 +41,9 @@ Progress = Callable[[float, str], None]
 class Sandbox(Protocol):
     """What the loop needs of S5."""
 
-    async def run(self, candidate: str, tests: str, workspace: Path | None = None) -> Verdict: ...
+    async def run(
+        self, candidate: str, tests: str, *, workspace: Path | None = None
+    ) -> Verdict: ...
 
 
 class TrajectoryRecorder(Protocol):

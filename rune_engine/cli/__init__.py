@@ -1,0 +1,1 @@
+"""The `rune` command: each subcommand is one operation of the engine's client."""

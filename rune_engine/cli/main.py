@@ -1,0 +1,64 @@
+"""The `rune` command. Errors are a sentence and a next step on stderr, and exit code 1."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+import rune_engine
+from rune_engine.cli import engine, jobs, memory
+from rune_engine.cli.session import err, out
+from rune_engine.errors import RuneError
+
+COMMANDS = (memory.status, memory.record, memory.distill)
+GROUPS = {"engine": engine.app, "jobs": jobs.app, "adapters": memory.adapters}
+
+
+def _build() -> typer.Typer:
+    app = typer.Typer(
+        help="Parametric memory for coding agents.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_root)
+    for command in COMMANDS:
+        app.command()(command)
+    for name, group in GROUPS.items():
+        app.add_typer(group, name=name)
+    return app
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"rune {rune_engine.__version__}", highlight=False)
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+app = _build()
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        app()
+    except RuneError as error:
+        err.print(Text(error.message, style="red"), soft_wrap=True)
+        if error.next_step:
+            err.print(Text(error.next_step), soft_wrap=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,304 @@
+"""The engine's client: what the MCP server and the `rune` command use.
+
+Attaches to the engine of this home and starts it when there is none. Importing this module is
+light; httpx is loaded at the first call. Knows nothing of how the engine does its work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import rune_engine
+from rune_engine.config import RuneConfig
+from rune_engine.errors import EngineUnavailableError, RuneError, from_envelope
+from rune_engine.models import (
+    AdapterInfo,
+    AdapterPage,
+    DistillParams,
+    EngineHealth,
+    Job,
+    JobPage,
+    MemoryStatus,
+    Model,
+    RecordedTrajectory,
+    RetrievedAdapter,
+    RetrieveParams,
+    RunTaskParams,
+    TrajectoryDraft,
+)
+from rune_engine.starter import is_listening, require_unix_sockets, start_engine
+
+if TYPE_CHECKING:
+    import httpx
+
+_Answer = TypeVar("_Answer", bound=Model)
+
+_READ_SECONDS = 120.0
+_STOP_SECONDS = 20.0
+_CONNECT_ATTEMPTS = 3
+_LONG_POLL_SECONDS = 30.0
+
+
+class EngineClient:
+    """Talks to the one engine of `config.home`.
+
+    Every method raises the engine's own error (`RuneError` and below), and
+    `EngineUnavailableError` when the engine cannot be reached or died over the call.
+    """
+
+    def __init__(self, config: RuneConfig) -> None:
+        self._config = config
+        self._http: httpx.AsyncClient | None = None
+        self._attached = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connection; the engine goes on."""
+        if self._http is not None:
+            http, self._http = self._http, None
+            await http.aclose()
+
+    # --- trajectories and adapters --------------------------------------------------------------
+
+    async def record(self, draft: TrajectoryDraft) -> RecordedTrajectory:
+        # Recording twice is recognised by content, so a broken call may be repeated.
+        answer = await self._call("POST", "/trajectories", body=draft, repeatable=True)
+        return RecordedTrajectory.model_validate(answer)
+
+    async def retrieve(
+        self,
+        project_id: str,
+        *,
+        domain: str = "general",
+        task_type: str = "feature-impl",
+        base_model: str | None = None,
+    ) -> RetrievedAdapter:
+        params = RetrieveParams(
+            project_id=project_id, domain=domain, task_type=task_type, base_model=base_model
+        )
+        answer = await self._call("POST", "/adapters/retrieve", body=params, repeatable=True)
+        return RetrievedAdapter.model_validate(answer)
+
+    async def list_adapters(
+        self,
+        *,
+        offset: int = 0,
+        limit: int = 50,
+        project_id: str | None = None,
+        domain: str | None = None,
+        task_type: str | None = None,
+        include_archived: bool = False,
+    ) -> AdapterPage:
+        query = {
+            "offset": offset,
+            "limit": limit,
+            "project_id": project_id,
+            "domain": domain,
+            "task_type": task_type,
+            "include_archived": include_archived,
+        }
+        return AdapterPage.model_validate(await self._call("GET", "/adapters", query=query))
+
+    async def get_adapter(self, adapter_id: str) -> AdapterInfo:
+        return AdapterInfo.model_validate(await self._call("GET", f"/adapters/{_part(adapter_id)}"))
+
+    # --- jobs -----------------------------------------------------------------------------------
+
+    async def run_task(self, params: RunTaskParams) -> Job:
+        """Queue a task for the local model; `wait_job` tells when it is done."""
+        return Job.model_validate(await self._call("POST", "/jobs/run_task", body=params))
+
+    async def distill(self, params: DistillParams) -> Job:
+        """Queue a distillation; `wait_job` tells when it is done."""
+        return Job.model_validate(await self._call("POST", "/jobs/distill", body=params))
+
+    async def list_jobs(self, *, limit: int = 50) -> list[Job]:
+        """The newest jobs first."""
+        answer = await self._call("GET", "/jobs", query={"limit": limit})
+        return JobPage.model_validate(answer).jobs
+
+    async def get_job(self, job_id: str) -> Job:
+        return Job.model_validate(await self._call("GET", f"/jobs/{_part(job_id)}"))
+
+    async def wait_job(
+        self, job_id: str, *, after_revision: int = 0, timeout: float = _LONG_POLL_SECONDS
+    ) -> Job:
+        """The job as soon as its revision is above `after_revision`, or as it is at the timeout.
+
+        Args:
+            timeout: seconds, at most 30; call again to wait longer.
+        """
+        query = {"after_revision": after_revision, "timeout": min(timeout, _LONG_POLL_SECONDS)}
+        return Job.model_validate(await self._call("GET", f"/jobs/{_part(job_id)}", query=query))
+
+    async def cancel_job(self, job_id: str) -> Job:
+        answer = await self._call("POST", f"/jobs/{_part(job_id)}/cancel", repeatable=True)
+        return Job.model_validate(answer)
+
+    # --- the engine itself ----------------------------------------------------------------------
+
+    async def status(self) -> MemoryStatus:
+        return MemoryStatus.model_validate(await self._call("GET", "/status"))
+
+    async def health(self) -> EngineHealth:
+        """The running engine's health; starts one when none runs."""
+        return EngineHealth.model_validate(await self._call("GET", "/health"))
+
+    async def running(self) -> EngineHealth | None:
+        """The running engine's health, or None; never starts one."""
+        return await self._ask_if_listening()
+
+    async def start(self) -> EngineHealth:
+        await self._attach()
+        return await self.health()
+
+    async def stop(self) -> bool:
+        """Stop the engine and wait until it is gone; False when none ran.
+
+        Jobs that were running are taken up again by the next engine.
+        """
+        import httpx
+
+        if await self._ask_if_listening() is None:
+            return False
+        with suppress(httpx.TransportError):
+            await self._send("POST", "/stop", None, None)
+        await asyncio.to_thread(_wait_until_gone, self._config)
+        return True
+
+    # --- how a call is made ---------------------------------------------------------------------
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Model | None = None,
+        query: dict[str, Any] | None = None,
+        repeatable: bool = False,
+    ) -> Any:
+        """Send one request, on a fresh engine when the last one has just gone.
+
+        A request that never reached an engine is sent again; so is one that did, when repeating
+        it changes nothing. Any other interrupted call is reported.
+        """
+        import httpx
+
+        for _ in range(_CONNECT_ATTEMPTS):
+            if not self._attached:
+                await self._attach()
+            try:
+                return await self._send(method, path, body, query)
+            except httpx.ConnectError:
+                self._attached = False
+            except httpx.TransportError as error:
+                if not (repeatable or method == "GET"):
+                    raise _interrupted(path, error) from error
+                self._attached = False
+        raise EngineUnavailableError(
+            f"Rune's engine went away {_CONNECT_ATTEMPTS} times over {path}.",
+            next_step=f"Read {self._config.logs_path / 'engine.log'} and try again.",
+        )
+
+    async def _send(
+        self, method: str, path: str, body: Model | None, query: dict[str, Any] | None
+    ) -> Any:
+        content = None if body is None else body.model_dump_json().encode()
+        params = {key: value for key, value in (query or {}).items() if value is not None}
+        response = await self._connection().request(
+            method,
+            path,
+            content=content,
+            params=params,
+            headers={"content-type": "application/json"},
+        )
+        answer = response.json()
+        if response.is_error:
+            raise from_envelope(answer["error"])
+        return answer
+
+    def _connection(self) -> httpx.AsyncClient:
+        import httpx
+
+        if self._http is None:
+            self._http = httpx.AsyncClient(
+                transport=httpx.AsyncHTTPTransport(
+                    uds=str(self._config.socket_path),
+                    # A kept connection may belong to an engine that is gone by the next call.
+                    limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+                ),
+                base_url="http://engine",
+                trust_env=False,
+                timeout=httpx.Timeout(_READ_SECONDS, connect=5.0),
+            )
+        return self._http
+
+    async def _attach(self) -> None:
+        """Make sure that an engine of our own version listens."""
+        require_unix_sockets()
+        await asyncio.to_thread(start_engine, self._config)
+        health = await self._ask_if_listening()
+        if health is not None and health.version != rune_engine.__version__:
+            await self._replace(health)
+        self._attached = True
+
+    async def _replace(self, health: EngineHealth) -> None:
+        if health.busy:
+            raise EngineUnavailableError(
+                f"Rune's engine is version {health.version} and is working; this is version "
+                f"{rune_engine.__version__}.",
+                next_step="Wait for its jobs, or run `rune engine stop`, then try again.",
+            )
+        await self.stop()
+        await asyncio.to_thread(start_engine, self._config)
+
+    async def _ask_if_listening(self) -> EngineHealth | None:
+        import httpx
+
+        require_unix_sockets()
+        if not is_listening(self._config):
+            return None
+        try:
+            answer = await self._send("GET", "/health", None, None)
+        except httpx.TransportError:
+            return None
+        # Another version's answer may hold more than we know.
+        known = {key: answer[key] for key in EngineHealth.model_fields if key in answer}
+        return EngineHealth.model_validate(known)
+
+
+def _part(identifier: str) -> str:
+    from urllib.parse import quote
+
+    return quote(identifier, safe="")
+
+
+def _interrupted(path: str, error: Exception) -> RuneError:
+    return EngineUnavailableError(
+        f"Rune's engine went away while it handled {path} ({type(error).__name__}); whether it "
+        "was done is not known.",
+        next_step="Look at the list of jobs (`rune jobs list`), then repeat the call if needed.",
+    )
+
+
+def _wait_until_gone(config: RuneConfig) -> None:
+    """Wait until the stopping engine has let go of its lock."""
+    import time
+
+    from rune_engine.home import locked
+
+    with locked(config.lock_path, deadline=time.monotonic() + _STOP_SECONDS):
+        return

@@ -1,0 +1,101 @@
+"""Refuses a job that could only fail, before a row for it exists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import base_models
+from rune_engine.config import RuneConfig
+from rune_engine.errors import (
+    AdapterBaseModelMismatchError,
+    BaseModelNotFoundError,
+    InvalidInputError,
+    NothingToDistillError,
+)
+from rune_engine.models import DistillParams, RunTaskParams, Trajectory
+from rune_engine.registry import AdapterRegistry
+from rune_engine.trajectories import TrajectoryStore
+
+
+def check_run_task(params: RunTaskParams, base_model_id: str, registry: AdapterRegistry) -> None:
+    """Check what a task names.
+
+    Args:
+        base_model_id: of the model that would solve it.
+
+    Raises:
+        AdapterNotFoundError: there is no adapter of that id.
+        AdapterBaseModelMismatchError: it was made for another base model.
+        InvalidInputError: the workspace is not an absolute path of a folder.
+    """
+    if params.adapter not in ("auto", "none"):
+        made_for = registry.retrieve_by_id(params.adapter).base_model_id
+        if made_for != base_model_id:
+            raise AdapterBaseModelMismatchError(
+                f"Adapter {params.adapter} was made for the base model {made_for!r}, not for "
+                f"{base_model_id!r}.",
+                next_step='Use "auto", or an adapter that was made for this base model.',
+            )
+    if params.workspace is not None:
+        _check_workspace(params.workspace)
+
+
+def _check_workspace(workspace: str) -> None:
+    try:
+        usable = Path(workspace).is_absolute() and Path(workspace).is_dir()
+    except (OSError, ValueError):
+        usable = False
+    if not usable:
+        raise InvalidInputError(
+            f"workspace must be an absolute path of a folder; {workspace[:200]!r} is not.",
+            next_step="Give the project's root folder, or leave workspace out.",
+        )
+
+
+def check_distill(params: DistillParams, config: RuneConfig, trajectories: TrajectoryStore) -> None:
+    """Check that there is a base model to train for, and something to train on.
+
+    Raises:
+        BaseModelNotFoundError: no folder with that base model.
+        NothingToDistillError: no trajectory qualifies.
+        TrajectoryNotFoundError: a trajectory was named that does not exist.
+    """
+    find_base_model(params, config)
+    gather(params, trajectories)
+
+
+def find_base_model(params: DistillParams, config: RuneConfig) -> base_models.BaseModelFolder:
+    """The base model's folder.
+
+    Raises:
+        BaseModelNotFoundError: there is none; a scripted model has none either.
+    """
+    name = params.base_model or config.base_model
+    try:
+        return base_models.describe(name)
+    except FileNotFoundError as error:
+        shipped = ", ".join(base_models.shipped()) or "none"
+        raise BaseModelNotFoundError(
+            f"There is no base model {name!r} to distill into. Shipped with Rune: {shipped}.",
+            next_step="Name a shipped one, or a folder with a config.json.",
+        ) from error
+
+
+def gather(params: DistillParams, trajectories: TrajectoryStore) -> list[Trajectory]:
+    """The trajectories that a distillation would use now.
+
+    Raises:
+        NothingToDistillError: none qualifies.
+        TrajectoryNotFoundError: one was named that does not exist.
+    """
+    found = trajectories.distillable(
+        params.project_id, params.domain, params.task_type, params.trajectory_ids
+    )
+    if not found:
+        scope = " / ".join(filter(None, (params.project_id, params.domain, params.task_type)))
+        raise NothingToDistillError(
+            f"There is nothing to distill in {scope}: no successful trajectory that is not held "
+            "out.",
+            next_step="Record sessions whose tests passed, or let run_task solve some tasks.",
+        )
+    return found

@@ -1,0 +1,147 @@
+"""Runs a trainer as a subprocess and reads its JSON lines.
+
+The trainer holds the other end of its stdin: it ends itself when the engine dies. Knows nothing
+of training, trajectories or the registry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from rune_engine.errors import TrainingError, from_envelope
+from rune_engine.jobs.progress import Report
+from rune_engine.models import TrainerJob, TrainerResult
+
+DIRECT_TRAINER = (sys.executable, "-P", "-m", "trainers.direct")
+
+_LONGEST_LINE = 1024 * 1024
+_TAIL_BYTES = 2000
+_TERM_SECONDS = 3.0
+_EXIT_SECONDS = 15.0
+
+
+class Trainers:
+    """Starts trainers.
+
+    Args:
+        command: what to start; the job file's path is added to it.
+    """
+
+    def __init__(self, command: Sequence[str] = DIRECT_TRAINER) -> None:
+        self._command = tuple(command)
+
+    async def train(self, job: TrainerJob, folder: Path, report: Report) -> TrainerResult:
+        """Train until the trainer reports its result; `folder` gets its job file and its log.
+
+        Cancelling ends the trainer and everything it started.
+
+        Raises:
+            TrainingError: the trainer died, or did not keep to the protocol.
+            RuneError: the error that the trainer reported.
+        """
+        job_file = folder / "job.json"
+        job_file.write_text(job.model_dump_json(indent=1), encoding="utf-8")
+        stderr = folder / "trainer.log"
+        with stderr.open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                str(job_file),
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=log,
+                cwd=folder,
+                start_new_session=True,
+                limit=_LONGEST_LINE,
+            )
+        try:
+            last = await _last_event(process, report)
+            if last is None:
+                raise _died(await process.wait(), stderr)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), _EXIT_SECONDS)
+        finally:
+            await _end(process)
+        return _result(last)
+
+
+async def _last_event(process: Process, report: Report) -> dict[str, Any] | None:
+    """The trainer's `result` or `error`; None when its stdout closed without either."""
+    assert process.stdout is not None
+    try:
+        async for line in process.stdout:
+            event = _event(line)
+            if event.get("event") == "progress":
+                report(float(event.get("fraction", 0.0)), str(event.get("message", "")))
+            elif event.get("event") in ("result", "error"):
+                return event
+    except ValueError as error:
+        raise TrainingError(
+            f"The trainer's output is not in its protocol: {error}",
+            next_step="This is a defect of the trainer; please report it.",
+        ) from error
+    return None
+
+
+def _event(line: bytes) -> dict[str, Any]:
+    """One event; {} for a line that some library printed."""
+    with suppress(ValueError):
+        event = json.loads(line)
+        if isinstance(event, dict):
+            return event
+    return {}
+
+
+def _result(event: dict[str, Any]) -> TrainerResult:
+    if event["event"] == "error":
+        raise from_envelope(event)
+    try:
+        return TrainerResult.model_validate({k: v for k, v in event.items() if k != "event"})
+    except ValidationError as error:
+        raise TrainingError(
+            f"The trainer's result is not in its protocol: {error}",
+            next_step="This is a defect of the trainer; please report it.",
+        ) from error
+
+
+def _died(exit_code: int, stderr: Path) -> TrainingError:
+    cause = f"exit code {exit_code}"
+    next_step = "Read the end of its output above, correct what it names, and distill again."
+    if exit_code < 0:
+        cause = f"signal {signal.Signals(-exit_code).name}"
+        next_step = (
+            "If it was out of memory, close other programs or lower `rank`; then distill again."
+        )
+    with stderr.open("rb") as log:
+        log.seek(max(0, stderr.stat().st_size - _TAIL_BYTES))
+        tail = log.read().decode("utf-8", errors="replace").strip()
+    message = f"The trainer died ({cause}) before it had a result."
+    return TrainingError(f"{message}\n{tail}".strip(), next_step=next_step)
+
+
+async def _end(process: Process) -> None:
+    """End the trainer and its process group: politely, then not."""
+    try:
+        if process.returncode is None:
+            _signal_group(process.pid, signal.SIGTERM)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), _TERM_SECONDS)
+    finally:
+        # The leader may be gone and have left children behind.
+        _signal_group(process.pid, signal.SIGKILL)
+    await process.wait()
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)

@@ -1,0 +1,208 @@
+"""What the engine process is made of, and what its routes ask of it.
+
+One object owns the database, the stores, the providers and the job runner, and decides when the
+process should end. Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+from typing import Self
+
+import rune_engine
+from rune_engine.config import RuneConfig
+from rune_engine.database import Database, open_database
+from rune_engine.inference.factory import ProviderPool
+from rune_engine.jobs import submission
+from rune_engine.jobs.distill import Distill
+from rune_engine.jobs.run_task import RunTask
+from rune_engine.jobs.runner import JobRunner
+from rune_engine.jobs.store import JobStore
+from rune_engine.jobs.trainer import Trainers
+from rune_engine.models import (
+    FINISHED,
+    DistillParams,
+    EngineHealth,
+    Job,
+    JobKind,
+    MemoryStatus,
+    RecordedTrajectory,
+    RetrievedAdapter,
+    RetrieveParams,
+    RunTaskParams,
+    TrajectoryDraft,
+)
+from rune_engine.registry import AdapterRegistry
+from rune_engine.routing.router import Router
+from rune_engine.sandbox.sandbox import Sandbox
+from rune_engine.service.limits import Activity
+from rune_engine.service.status import memory_status
+from rune_engine.trajectories import TrajectoryStore
+
+log = logging.getLogger(__name__)
+
+TASKS_AT_ONCE = 8
+"""Each waits for the model most of its time, and the provider batches."""
+
+_POLL_SECONDS = 0.05
+_IDLE_CHECK_SECONDS = 0.5
+
+
+class Engine:
+    """The parts of one running engine; belongs to one event loop.
+
+    Args:
+        config: the resolved configuration.
+        database: open, and closed by `close`.
+        trainers: how trainers are started.
+    """
+
+    def __init__(self, config: RuneConfig, database: Database, trainers: Trainers) -> None:
+        self.config = config
+        self.registry = AdapterRegistry(database, config)
+        self.trajectories = TrajectoryStore(database)
+        self.jobs = JobStore(database)
+        self.providers = ProviderPool(config)
+        self.sandbox = Sandbox(config.sandbox)
+        self.activity = Activity()
+        self.runner = JobRunner(
+            self.jobs,
+            {
+                "run_task": RunTask(self.providers, self.registry, self.trajectories, self.sandbox),
+                "distill": Distill(config, self.registry, self.trajectories, trainers),
+            },
+            capacity={"run_task": TASKS_AT_ONCE, "distill": 1},
+            scratch=config.jobs_path,
+            owner=f"engine-{os.getpid()}",
+            on_crash=self._crashed,
+        )
+        self._database = database
+        self._told_to_stop = asyncio.Event()
+
+    @classmethod
+    def open(cls, config: RuneConfig, trainers: Trainers | None = None) -> Self:
+        """Open the home's database and everything over it; call `start` to run jobs.
+
+        Raises:
+            StorageError: the database cannot be opened.
+        """
+        return cls(config, open_database(config), trainers or Trainers())
+
+    def start(self) -> None:
+        """Take up the jobs that the last engine left, then whatever comes."""
+        for job in self.jobs.recover():
+            log.info("Job %s was interrupted; it is %s now", job.id, job.status)
+        self._sweep_scratch()
+        self.runner.start()
+
+    async def close(self) -> None:
+        """Stop all work and free everything; nothing that was started is left."""
+        await self.runner.stop()
+        await self.providers.close_all()
+        self._database.close()
+
+    # --- when to end ----------------------------------------------------------------------------
+
+    @property
+    def stopping(self) -> bool:
+        return self._told_to_stop.is_set()
+
+    def request_stop(self) -> None:
+        self._told_to_stop.set()
+
+    async def wait_until_told_to_stop(self, serving: asyncio.Task[None]) -> None:
+        """Return on `request_stop`, when nothing has happened for long, or if `serving` ends."""
+        while not self.stopping and not serving.done():
+            if self.runner.busy:
+                self.activity.touch()
+            left = self.config.idle_seconds - self.activity.idle_seconds()
+            if left <= 0:
+                log.info("Nothing to do for %g s", self.config.idle_seconds)
+                return
+            try:
+                await asyncio.wait_for(self._told_to_stop.wait(), min(left, _IDLE_CHECK_SECONDS))
+            except TimeoutError:
+                continue
+
+    def _crashed(self, error: BaseException) -> None:
+        log.error("The job runner failed; the engine stops", exc_info=error)
+        self.request_stop()
+
+    def _sweep_scratch(self) -> None:
+        """Remove the folders of jobs that ended while nobody could."""
+        if not self.config.jobs_path.exists():
+            return
+        waiting = {job.id for job in self.jobs.unfinished()}
+        for folder in self.config.jobs_path.iterdir():
+            if folder.name not in waiting:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    # --- what the routes ask --------------------------------------------------------------------
+
+    def record(self, draft: TrajectoryDraft) -> RecordedTrajectory:
+        trajectory, duplicate = self.trajectories.record(draft)
+        return RecordedTrajectory(
+            trajectory_id=trajectory.id,
+            session_id=trajectory.session_id,
+            duplicate=duplicate,
+            distillable_trajectories=sum(
+                count.distillable
+                for count in self.trajectories.counts()
+                if count.project_id == draft.project_id
+            ),
+        )
+
+    def retrieve(self, params: RetrieveParams) -> RetrievedAdapter:
+        base_model_id = self.providers.get(params.base_model).base_model_id
+        return Router(self.registry).retrieve(
+            params.project_id, params.domain, params.task_type, base_model_id
+        )
+
+    async def submit_run_task(self, params: RunTaskParams) -> Job:
+        """Queue a task, once nothing is known that would make it fail."""
+        provider = self.providers.get(params.base_model)
+        check = submission.check_run_task
+        await asyncio.to_thread(check, params, provider.base_model_id, self.registry)
+        return await self._enqueue("run_task", params)
+
+    async def submit_distill(self, params: DistillParams) -> Job:
+        """Queue a distillation, once there is something to distill and a model to distill for."""
+        check = submission.check_distill
+        await asyncio.to_thread(check, params, self.config, self.trajectories)
+        return await self._enqueue("distill", params)
+
+    async def wait_for_job(self, job_id: str, after_revision: int, seconds: float) -> Job:
+        """The job once its revision is above `after_revision`, it ended, or time is up."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while True:
+            job = await asyncio.to_thread(self.jobs.get, job_id)
+            if job.revision > after_revision or job.status in FINISHED or self.stopping:
+                return job
+            if asyncio.get_running_loop().time() >= deadline:
+                return job
+            await asyncio.sleep(_POLL_SECONDS)
+
+    def health(self) -> EngineHealth:
+        return EngineHealth(version=rune_engine.__version__, pid=os.getpid(), busy=self.runner.busy)
+
+    async def status(self) -> MemoryStatus:
+        provider = self.providers.get()
+        workers = [pid for status in self.providers.statuses() for pid in status.worker_pids]
+        return await asyncio.to_thread(
+            memory_status,
+            self.config,
+            provider,
+            workers,
+            self.sandbox,
+            self.registry,
+            self.trajectories,
+            self.jobs,
+        )
+
+    async def _enqueue(self, kind: JobKind, params: RunTaskParams | DistillParams) -> Job:
+        job = await asyncio.to_thread(self.jobs.enqueue, kind, params)
+        self.runner.wake()
+        return job

@@ -1,0 +1,124 @@
+"""The REST routes, each a thin door to one operation of the engine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import Field
+
+from rune_engine.models import (
+    AdapterInfo,
+    AdapterPage,
+    DistillParams,
+    EngineHealth,
+    Identifier,
+    Job,
+    JobPage,
+    MemoryStatus,
+    Name,
+    RecordedTrajectory,
+    RetrievedAdapter,
+    RetrieveParams,
+    RunTaskParams,
+    TrajectoryDraft,
+)
+from rune_engine.service.engine import Engine
+
+router = APIRouter()
+
+
+def _engine(request: Request) -> Engine:
+    engine = request.app.state.engine
+    assert isinstance(engine, Engine)
+    return engine
+
+
+TheEngine = Annotated[Engine, Depends(_engine)]
+Offset = Annotated[int, Query(ge=0, le=2**62)]
+Limit = Annotated[int, Query(ge=1, le=200)]
+PollSeconds = Annotated[float, Query(ge=0, le=30)]
+
+
+# Routes that touch the database are plain functions: FastAPI runs them on threads.
+
+
+@router.post("/trajectories")
+def record(engine: TheEngine, draft: TrajectoryDraft) -> RecordedTrajectory:
+    return engine.record(draft)
+
+
+@router.post("/adapters/retrieve")
+def retrieve(engine: TheEngine, params: RetrieveParams) -> RetrievedAdapter:
+    return engine.retrieve(params)
+
+
+@router.get("/adapters")
+def list_adapters(
+    engine: TheEngine,
+    offset: Offset = 0,
+    limit: Limit = 50,
+    project_id: Name | None = None,
+    domain: Name | None = None,
+    task_type: Name | None = None,
+    include_archived: bool = False,
+) -> AdapterPage:
+    return engine.registry.page(
+        offset=offset,
+        limit=limit,
+        project_id=project_id,
+        domain=domain,
+        task_type=task_type,
+        include_archived=include_archived,
+    )
+
+
+@router.get("/adapters/{adapter_id}")
+def get_adapter(engine: TheEngine, adapter_id: Identifier) -> AdapterInfo:
+    return engine.registry.retrieve_by_id(adapter_id)
+
+
+@router.post("/jobs/run_task", status_code=202)
+async def run_task(engine: TheEngine, params: RunTaskParams) -> Job:
+    return await engine.submit_run_task(params)
+
+
+@router.post("/jobs/distill", status_code=202)
+async def distill(engine: TheEngine, params: DistillParams) -> Job:
+    return await engine.submit_distill(params)
+
+
+@router.get("/jobs")
+def list_jobs(engine: TheEngine, limit: Limit = 50) -> JobPage:
+    return JobPage(jobs=engine.jobs.newest(limit))
+
+
+@router.get("/jobs/{job_id}")
+async def get_job(
+    engine: TheEngine,
+    job_id: Identifier,
+    after_revision: Annotated[int, Field(ge=0)] = 0,
+    timeout: PollSeconds = 0,
+) -> Job:
+    return await engine.wait_for_job(job_id, after_revision, timeout)
+
+
+@router.post("/jobs/{job_id}/cancel")
+async def cancel_job(engine: TheEngine, job_id: Identifier) -> Job:
+    return await engine.runner.cancel(job_id)
+
+
+@router.get("/status")
+async def status(engine: TheEngine) -> MemoryStatus:
+    return await engine.status()
+
+
+@router.get("/health")
+async def health(engine: TheEngine) -> EngineHealth:
+    return engine.health()
+
+
+@router.post("/stop", status_code=202)
+async def stop(engine: TheEngine) -> EngineHealth:
+    engine.request_stop()
+    return engine.health()
