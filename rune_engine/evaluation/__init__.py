@@ -1,0 +1,1 @@
+"""How well the loop solves tasks: suites in HumanEval's format, and pass@k."""

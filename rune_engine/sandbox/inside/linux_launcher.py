@@ -1,0 +1,172 @@
+"""Starts one isolated run on Linux: `python -c BOOT STATUS_FD VERDICT_FD ENGINE_PID < payload`.
+
+Three processes. The launcher enters new namespaces and waits. Its child is process 1 of the new
+PID namespace: it builds the root, gives up every privilege and waits for the one that runs the
+candidate; when it ends, the kernel ends everything in the namespace. Should the engine be killed,
+the launcher dies with it, and process 1 with the launcher.
+
+Whatever fails here is a traceback on stderr and no "R" (ready) on the status pipe: the engine then
+knows that there was no run. The candidate's process never holds the status pipe while it runs.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import signal
+import sys
+
+from rune_engine.sandbox.inside import confinement, landlock, libc, mounts, runner, seccomp
+
+TYPE_CHECKING = False  # as a type checker reads it, without the cost of importing typing
+if TYPE_CHECKING:
+    from typing import Any
+
+_NAMESPACES = (
+    libc.CLONE_NEWNS | libc.CLONE_NEWPID | libc.CLONE_NEWNET | libc.CLONE_NEWIPC | libc.CLONE_NEWUTS
+)
+_NOBODY = 65534
+_PER_RUN_UIDS = 0x7000_0000
+_DEVICES = ["/dev/null", "/dev/zero"]
+
+
+class _Pipes:
+    def __init__(self, status: int, verdict: int) -> None:
+        self.status = status
+        self.verdict = verdict
+
+
+def main() -> None:
+    status, verdict, engine_pid = (int(argument) for argument in sys.argv[1:4])
+    libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != engine_pid:
+        os._exit(1)
+    payload = marshal.loads(sys.stdin.buffer.read())
+    nothing = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.umask(0o022)
+    lifeline, held_open = os.pipe()
+    uid, owners = _enter_namespaces(payload["workspace"])
+    first = os.fork()
+    if first == 0:
+        os.close(held_open)
+        _first_process(payload, _Pipes(status, verdict), lifeline, uid, owners)
+    os.waitpid(first, 0)
+    os._exit(0)
+
+
+def _enter_namespaces(workspace: str | None) -> tuple[int, int | None]:
+    """Returns the uid that the candidate will have, and a user namespace with the owners' map."""
+    uid, gid = os.geteuid(), os.getegid()
+    if uid != 0:
+        libc.unshare(libc.CLONE_NEWUSER | _NAMESPACES)
+        _write("/proc/self/setgroups", "deny")
+        _write("/proc/self/uid_map", f"{uid} {uid} 1")
+        _write("/proc/self/gid_map", f"{gid} {gid} 1")
+        return uid, None
+    uid = _unprivileged_uid()
+    owners = None if workspace is None else _owners_map(workspace, uid)
+    libc.unshare(_NAMESPACES)
+    return uid, owners
+
+
+def _unprivileged_uid() -> int:
+    """For root: an id of this run's own, because the limit on processes counts by user.
+
+    Where not every id exists (a container of an unprivileged user) it is nobody's.
+    """
+    with open("/proc/self/uid_map", encoding="ascii") as table:
+        whole = table.read().split() == ["0", "0", "4294967295"]
+    return _PER_RUN_UIDS + os.getpid() if whole else _NOBODY
+
+
+def _owners_map(workspace: str, uid: int) -> int | None:
+    """A user namespace that maps the workspace's owner to `uid`, so that it can read a private
+    folder; None where the kernel refuses, and the folder's permissions decide."""
+    owner = os.stat(workspace)
+    arrived, arrive = os.pipe()
+    helper = os.fork()
+    if helper == 0:
+        try:
+            libc.unshare(libc.CLONE_NEWUSER)
+        except OSError:
+            os._exit(1)
+        os.write(arrive, b"1")
+        signal.pause()
+    os.close(arrive)
+    try:
+        if not os.read(arrived, 1):
+            return None
+        _write(f"/proc/{helper}/uid_map", f"{owner.st_uid} {uid} 1")
+        _write(f"/proc/{helper}/gid_map", f"{owner.st_gid} {uid} 1")
+        return os.open(f"/proc/{helper}/ns/user", os.O_RDONLY)
+    except OSError:
+        return None
+    finally:
+        os.kill(helper, signal.SIGKILL)
+        os.waitpid(helper, 0)
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
+
+
+def _first_process(
+    payload: dict[str, Any], pipes: _Pipes, lifeline: int, uid: int, owners: int | None
+) -> None:
+    mounts.enter(
+        payload["interpreter"],
+        payload["workspace"],
+        uid,
+        int(payload["limits"]["work_folder_bytes"]),
+        owners,
+    )
+    _give_up_privileges(uid)
+    _die_with_launcher(lifeline)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # which process 1 does not receive
+    candidate = os.fork()
+    if candidate == 0:
+        _candidate(payload, pipes)
+    os.close(pipes.verdict)
+    _, wait_status, usage = os.wait4(candidate, 0)
+    os.write(pipes.status, b"S %d %.3f" % (wait_status, usage.ru_utime + usage.ru_stime))
+    os._exit(0)
+
+
+def _give_up_privileges(uid: int) -> None:
+    libc.drop_bounding_set()
+    if os.geteuid() != uid:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    libc.drop_capabilities()
+    libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
+    libc.prctl(libc.PR_SET_DUMPABLE, 0)  # nobody reads this process's memory or environment
+
+
+def _die_with_launcher(lifeline: int) -> None:
+    libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.set_blocking(lifeline, False)
+    try:
+        os.read(lifeline, 1)
+    except BlockingIOError:
+        return
+    os._exit(1)  # it died before the line above could take effect
+
+
+def _candidate(payload: dict[str, Any], pipes: _Pipes) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    low, high = sorted((pipes.status, pipes.verdict))
+    os.closerange(3, low)
+    os.closerange(low + 1, high)
+    os.closerange(high + 1, 65536)
+    os.chdir(mounts.BOX)
+    runner.prepare(payload["candidate"])
+    confinement.limit_resources(payload["limits"])
+    landlock.restrict([mounts.BOX, "/tmp"], _DEVICES)
+    seccomp.restrict()
+    os.write(pipes.status, b"R")
+    os.close(pipes.status)
+    folders = [mounts.WORKSPACE, f"{mounts.WORKSPACE}/src"] if payload["workspace"] else []
+    runner.run(payload, folders, pipes.verdict)

@@ -1,0 +1,114 @@
+"""The ways to isolate a process, one per platform, and the choice between them.
+
+A tier turns a request into a command and a payload; what happens inside is `inside/`.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rune_engine.errors import SandboxUnavailableError
+from rune_engine.sandbox import macos
+
+_PACKAGE_ROOT = str(Path(__file__).parents[2])
+_BOOT = "import sys; sys.path.append({root!r}); from {launcher} import main; sys.path.pop(); main()"
+
+
+@dataclass(frozen=True)
+class Tier:
+    """One isolation mechanism.
+
+    `wrap` puts the platform's own tool in front of the interpreter's command, given the private
+    folder that `box` makes on disk (None where the folder lives in memory).
+    """
+
+    name: str
+    launcher: str
+    box: Callable[[], AbstractContextManager[str | None]] = field(default=nullcontext)
+    wrap: Callable[[list[str], str | None, str | None], list[str]] = field(
+        default=lambda command, box, workspace: command
+    )
+
+    def command(self, box: str | None, workspace: str | None, arguments: list[str]) -> list[str]:
+        """The command line; the environment it runs in is `environment`."""
+        boot = _BOOT.format(root=_PACKAGE_ROOT, launcher=self.launcher)
+        # -I without its -E: the environment is ours, and the hash seed in it must count.
+        python = [sys.executable, "-P", "-s", "-S", "-B", "-c", boot, *arguments]
+        return self.wrap(python, box, workspace)
+
+    def payload(self, box: str | None) -> dict[str, Any]:
+        """What the launcher must know about this machine."""
+        return {"interpreter": interpreter_folders(), "box": box}
+
+
+def environment(box: str | None) -> dict[str, str]:
+    """The candidate's whole environment: nothing of ours is in it."""
+    return {
+        "PATH": "/usr/bin:/bin",
+        "HOME": box or "/box",
+        "LANG": "C.UTF-8",
+        "PYTHONHASHSEED": "0",
+        "PYTHONUTF8": "1",
+        # Every thread's own malloc arena would reserve 64 MB of the address space limit.
+        "MALLOC_ARENA_MAX": "2",
+    }
+
+
+def interpreter_folders() -> list[str]:
+    """Where the standard library and its shared libraries are, when not under /usr.
+
+    Pythons of pyenv, uv or conda live in a home folder that is otherwise invisible inside.
+    """
+    folders = [
+        Path(prefix) / name
+        for prefix in (sys.base_prefix, sys.base_exec_prefix)
+        for name in ("lib", "lib64")
+    ]
+    # As spelled and as resolved: the interpreter uses the first, the linker may use the second.
+    spellings = [path for folder in folders for path in (folder, folder.resolve())]
+    outside = [path for path in spellings if path.is_dir() and not path.is_relative_to("/usr")]
+    return list(dict.fromkeys(str(path) for path in outside))
+
+
+def choose() -> Tier:
+    """The tier of this platform; whether it holds is for the probe to say.
+
+    Raises:
+        SandboxUnavailableError: there is none.
+    """
+    if sys.platform == "linux":
+        return _linux()
+    if sys.platform == "darwin":
+        from rune_engine.sandbox.inside import macos_launcher
+
+        return Tier(
+            name="macos:sandbox-exec (untested)",
+            launcher=macos_launcher.__name__,
+            box=macos.private_folder,
+            wrap=macos.wrap,
+        )
+    raise SandboxUnavailableError(
+        f"Model-written code cannot be isolated on {sys.platform}.",
+        next_step="On Windows, install and start Rune inside WSL2.",
+    )
+
+
+def _linux() -> Tier:
+    # Imported here, because other platforms cannot, and in the engine at all, because the isolated
+    # interpreter writes no byte code and starts faster where it finds some.
+    from rune_engine.sandbox.inside import landlock, linux_launcher, seccomp
+
+    if not seccomp.supported():
+        raise SandboxUnavailableError(
+            f"There is no system call filter for {platform.machine()}.",
+            next_step="Run Rune on x86-64 or 64-bit ARM.",
+        )
+    abi = landlock.abi()
+    walls = ["namespaces", "seccomp", *([f"landlock{abi}"] if abi else [])]
+    return Tier(name="linux:" + "+".join(walls), launcher=linux_launcher.__name__)
