@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -144,10 +145,12 @@ async def test_a_failed_job_is_a_tool_error_with_the_jobs_own_words(
 
 
 async def test_distilling_a_project_without_trajectories_says_what_is_missing(
-    rune_config: RuneConfig,
+    rune_config: RuneConfig, tmp_path: Path
 ) -> None:
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    arguments = {"project_id": "nothing-here", "base_model": str(tmp_path)}
     async with in_memory(rune_config) as client:
-        answer = await client.call_tool("distill", {"project_id": "nothing-here"})
+        answer = await client.call_tool("distill", arguments)
     assert answer.is_error
     assert "nothing-here" in text_of(answer)
 
