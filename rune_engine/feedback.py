@@ -17,8 +17,9 @@ _MARKER = re.compile(r"<\|[^|>\n]{0,40}\|>")
 
 
 def failure_output(attempt: Attempt) -> str:
-    """The end of what the attempt printed to stderr (or stdout when that is empty)."""
-    text = attempt.stderr.strip() or attempt.stdout.strip() or "The tests did not pass."
+    """The end of what the attempt printed to stderr, else to stdout, else its verdict's words."""
+    said = str((attempt.verdict or {}).get("message", ""))
+    text = attempt.stderr.strip() or attempt.stdout.strip() or said or "The tests did not pass."
     text = _MARKER.sub("", _CONTROL.sub("", text))
     if len(text) <= MAX_CHARS:
         return text

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
 import prompts
-from rune_engine.agent.code import extract_code, feedback
-from rune_engine.errors import RuneError, SandboxUnavailableError
+from rune_engine.agent.code import extract_code, storable
+from rune_engine.errors import RuneError
+from rune_engine.feedback import failure_output
 from rune_engine.inference.provider import (
     AdapterRef,
     ChatMessage,
@@ -169,7 +170,7 @@ class AgentLoop:
         except RuneError as error:
             return {"failure": error}
         return {
-            "generated_code": extract_code(answer.text),
+            "generated_code": storable(extract_code(answer.text)),
             "prompt_tokens": state["prompt_tokens"] + answer.prompt_tokens,
             "completion_tokens": state["completion_tokens"] + answer.completion_tokens,
         }
@@ -182,7 +183,7 @@ class AgentLoop:
             verdict = await self._run_tests(state["generated_code"])
             if isinstance(verdict, Infra):
                 verdict = await self._run_tests(state["generated_code"])
-        except SandboxUnavailableError as error:
+        except RuneError as error:
             return {"verdict": Infra(message=error.message), "failure": error}
         return {"verdict": verdict}
 
@@ -192,8 +193,8 @@ class AgentLoop:
         evidence = verdict.evidence
         attempt = Attempt(
             generated_code=state["generated_code"],
-            stdout=evidence.stdout if evidence else "",
-            stderr=evidence.stderr if evidence else "",
+            stdout=storable(evidence.stdout) if evidence else "",
+            stderr=storable(evidence.stderr) if evidence else "",
             exit_code=evidence.exit_code if evidence else None,
             tests_passed=tests_passed(verdict),
             verdict=verdict.model_dump(),
@@ -226,7 +227,9 @@ class AgentLoop:
     # --- what the nodes share ------------------------------------------------------------------
 
     def _request(self, state: RuneState) -> GenerationRequest:
-        failed = [(attempt.generated_code, feedback(attempt)) for attempt in state["attempts"]]
+        failed = [
+            (attempt.generated_code, failure_output(attempt)) for attempt in state["attempts"]
+        ]
         messages = prompts.conversation(self._params.task_description, failed)
         return GenerationRequest(
             messages=tuple(ChatMessage(m["role"], m["content"]) for m in messages),  # type: ignore[arg-type]

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from inference_support import BASE_MODEL_ID, MakeAdapter
 
-from rune_engine.inference.provider import AdapterRef, ChatMessage, GenerationRequest
+from rune_engine.inference.provider import AdapterRef
 
-BASE_MODEL_ID = "tiny-random"
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -25,12 +25,6 @@ QWEN2_SPLIT = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 ALL_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-
-
-def ask(text: str, **settings: Any) -> GenerationRequest:
-    """A request with one user message; 24 tokens unless told otherwise."""
-    messages = (ChatMessage("system", "You write Python."), ChatMessage("user", text))
-    return GenerationRequest(messages=messages, **{"max_tokens": 24, **settings})
 
 
 @pytest.fixture(scope="session")
@@ -97,9 +91,6 @@ def _tokenizer() -> Any:
     )
     tokenizer.chat_template = CHATML
     return tokenizer
-
-
-MakeAdapter = Callable[..., AdapterRef]
 
 
 @pytest.fixture(scope="session")

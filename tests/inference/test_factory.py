@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from inference_support import ask
 
 from rune_engine.config import RuneConfig, load_config
 from rune_engine.errors import BaseModelNotFoundError
 from rune_engine.inference.factory import ProviderPool, create_provider
 from rune_engine.inference.scripted import ScriptedProvider
 from rune_engine.inference.transformers import TransformersProvider
-from tests.inference.conftest import ask
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from inference_support import BASE_MODEL_ID, ask
 
 from rune_engine.errors import AdapterBaseModelMismatchError, AdapterCorruptedError
 from rune_engine.inference.provider import AdapterRef, InferenceProvider
 from rune_engine.inference.scripted import ScriptedProvider
 from rune_engine.inference.transformers import TransformersProvider
-from tests.inference.conftest import BASE_MODEL_ID, ask
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -35,9 +35,7 @@ class Backend:
     adapter: AdapterRef
 
 
-@pytest_asyncio.fixture(
-    loop_scope="module", scope="module", params=["scripted", "transformers"]
-)
+@pytest_asyncio.fixture(loop_scope="module", scope="module", params=["scripted", "transformers"])
 async def backend(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Backend]:

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from inference_support import ask
 
 from rune_engine.errors import InferenceError, InvalidInputError
 from rune_engine.inference.provider import ChatMessage, GenerationRequest
 from rune_engine.inference.scripted import ScriptedProvider
-from tests.inference.conftest import ask
 
 
 def attempt(number: int) -> GenerationRequest:

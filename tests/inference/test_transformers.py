@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from inference_support import BASE_MODEL_ID, MakeAdapter, ask
 
 from rune_engine.errors import AdapterCorruptedError, InferenceError
 from rune_engine.inference.provider import AdapterRef, ChatMessage, GenerationRequest
 from rune_engine.inference.transformers import TransformersProvider
-from tests.inference.conftest import BASE_MODEL_ID, MakeAdapter, ask
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -168,9 +168,7 @@ async def test_a_configuration_that_would_change_the_base_model_is_refused(
     config = json.loads((folder / "adapter_config.json").read_text())
     (folder / "adapter_config.json").write_text(json.dumps(config | {"init_lora_weights": "pissa"}))
     with pytest.raises(AdapterCorruptedError, match="init_lora_weights"):
-        await provider.generate(
-            [ask("add")], adapter=dataclasses.replace(adapter_a, path=folder)
-        )
+        await provider.generate([ask("add")], adapter=dataclasses.replace(adapter_a, path=folder))
     assert await provider.generate([ask("add")]) == before
 
 

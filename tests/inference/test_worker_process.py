@@ -14,12 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 import pytest_asyncio
+from inference_support import BASE_MODEL_ID, ask
 
 from rune_engine.errors import MissingExtraError, WorkerDiedError
 from rune_engine.inference.provider import AdapterRef
 from rune_engine.inference.transformers import TransformersProvider
 from rune_engine.inference.worker import Job, next_batch
-from tests.inference.conftest import BASE_MODEL_ID, ask
 
 ENDLESS = ask("add", max_tokens=100_000)
 
