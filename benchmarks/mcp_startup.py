@@ -166,6 +166,7 @@ def measure_calls(
     adapters: int, calls: int, commands: dict[str, list[str]], env: dict[str, str]
 ) -> Any:
     """Time every read tool against the real engine with `adapters` rows in its registry."""
+    sys.path.insert(0, str(REPOSITORY))  # works in a checkout that is not installed
     from adapter_rows import fill_registry
 
     ids = fill_registry(Path(env["RUNE_HOME"]), adapters)

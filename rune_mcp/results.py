@@ -10,6 +10,7 @@ from pydantic import Field
 
 from rune_engine.errors import RuneError, TrainingError, from_envelope
 from rune_engine.models import (
+    FINISHED,
     Attempt,
     DistillResult,
     Job,
@@ -107,11 +108,10 @@ def failure(job: Job) -> RuneError:
 def _message(job: Job) -> str:
     if job.status == "cancelled":
         return f"Cancelled before it finished. {job.message}".strip()
-    if job.status in ("queued", "running"):
-        return (
-            f"Still {job.status}: {job.message}. `get_job` with this job_id shows how it goes on."
-        )
-    return job.message
+    if job.status in FINISHED:
+        return job.message or "Finished."
+    state = f"{job.status}: {job.message}" if job.message else job.status
+    return f"Not finished yet ({state}). `get_job` shows how it goes on."
 
 
 def _task_result(job: Job) -> TaskResult | None:
