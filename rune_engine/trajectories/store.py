@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from sqlalchemy import ColumnElement, func, text
+from sqlalchemy import ColumnElement, func
 from sqlmodel import Session, col, select
 
 from rune_engine.database import Database, utc_now
@@ -119,7 +119,7 @@ class TrajectoryStore:
         with self._database.reading() as session:
             if ids is not None:
                 _check_known(session, project_id, ids)
-                query = query.where(_in_ids("trajectories.id", ids))
+                query = query.where(_in_ids(TrajectoryRecord.id, ids))
             return _whole(session, session.exec(query.order_by(*_OLDEST)).all())
 
     def count_distillable(self, project_id: str) -> int:
@@ -176,7 +176,7 @@ def _whole(session: Session, records: Sequence[TrajectoryRecord]) -> list[Trajec
     """The trajectories with their attempts, in the order given."""
     query = (
         select(AttemptRecord)
-        .where(_in_ids("attempts.trajectory_id", [record.id for record in records]))
+        .where(_in_ids(AttemptRecord.trajectory_id, [record.id for record in records]))
         .order_by(col(AttemptRecord.trajectory_id), col(AttemptRecord.position))
     )
     rows = session.exec(query).all()
@@ -186,7 +186,7 @@ def _whole(session: Session, records: Sequence[TrajectoryRecord]) -> list[Trajec
 
 def _check_known(session: Session, project_id: str, ids: Sequence[str]) -> None:
     query = select(TrajectoryRecord.id).where(
-        TrajectoryRecord.project_id == project_id, _in_ids("trajectories.id", ids)
+        TrajectoryRecord.project_id == project_id, _in_ids(TrajectoryRecord.id, ids)
     )
     unknown = set(ids) - set(session.exec(query).all())
     if unknown:
@@ -195,8 +195,8 @@ def _check_known(session: Session, project_id: str, ids: Sequence[str]) -> None:
 
 def _in_ids(column: str, ids: Sequence[str]) -> ColumnElement[bool]:
     """Any number of ids as one parameter; SQLite bounds the number of parameters."""
-    clause = text(f"{column} IN (SELECT value FROM json_each(:ids))")
-    return clause.bindparams(ids=json.dumps(list(ids)))
+    values = func.json_each(json.dumps(list(ids))).table_valued("value")
+    return col(column).in_(select(values.c.value))
 
 
 def _equal(**wanted: str | None) -> list[ColumnElement[bool]]:
