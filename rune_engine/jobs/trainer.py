@@ -25,6 +25,9 @@ from rune_engine.models import TrainerJob, TrainerResult
 
 DIRECT_TRAINER = (sys.executable, "-P", "-m", "trainers.direct")
 
+_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "0"}
+"""Waiting threads sleep: threads that spin beside other work take ten times as long."""
+
 _LONGEST_LINE = 1024 * 1024
 _TAIL_BYTES = 2000
 _TERM_SECONDS = 3.0
@@ -61,6 +64,7 @@ class Trainers:
                 stdout=PIPE,
                 stderr=log,
                 cwd=folder,
+                env=os.environ | _ENVIRONMENT,
                 start_new_session=True,
                 limit=_LONGEST_LINE,
             )
