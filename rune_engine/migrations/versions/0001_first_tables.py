@@ -110,7 +110,9 @@ _INDEXES = (
     " (project_id, base_model_id, hierarchy_level, domain, task_type)",
     "CREATE INDEX ix_adapter_records_task_type ON adapter_records (task_type)",
     "CREATE INDEX ix_adapter_records_training_task_hash ON adapter_records (training_task_hash)",
-    "CREATE INDEX ix_adapter_records_created_at ON adapter_records (created_at, id)",
+    # The page's own order, so that no page is sorted; and the counts of every project.
+    "CREATE INDEX ix_adapter_records_newest ON adapter_records (is_archived, created_at DESC, id)",
+    "CREATE INDEX ix_adapter_records_counts ON adapter_records (project_id, is_archived)",
     "CREATE INDEX ix_trajectories_project ON trajectories (project_id, created_at)",
     "CREATE INDEX ix_trajectories_session_id ON trajectories (session_id)",
     "CREATE INDEX ix_trajectories_created_at ON trajectories (created_at, id)",
