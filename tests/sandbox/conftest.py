@@ -1,0 +1,42 @@
+"""What the sandbox's tests share: one probed sandbox, and a look at processes from outside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+
+import psutil
+import pytest
+
+from rune_engine.config import SandboxLimits
+from rune_engine.sandbox import Sandbox
+from rune_engine.sandbox.verdict import Verdict
+
+Watch = Callable[[Awaitable[Verdict]], Awaitable[tuple[Verdict, list[psutil.Process]]]]
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Sandbox:
+    return Sandbox(SandboxLimits(wall_seconds=20))
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind() -> Iterator[None]:
+    """After every test here, whatever it did, this process has no descendant."""
+    yield
+    _, alive = psutil.wait_procs(psutil.Process().children(recursive=True), timeout=5)
+    assert alive == []
+
+
+@pytest.fixture
+def watch() -> Watch:
+    """Awaits a run and returns its verdict with every process that was seen meanwhile."""
+
+    async def watched(run: Awaitable[Verdict]) -> tuple[Verdict, list[psutil.Process]]:
+        task, seen = asyncio.ensure_future(run), set[psutil.Process]()
+        while not task.done():
+            seen.update(psutil.Process().children(recursive=True))
+            await asyncio.sleep(0.02)
+        return task.result(), list(seen)
+
+    return watched

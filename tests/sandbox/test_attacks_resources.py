@@ -1,0 +1,160 @@
+"""Attacks on the machine: memory, disk, processor, processes, output."""
+
+from __future__ import annotations
+
+import platform
+import sys
+
+import psutil
+import pytest
+from conftest import Watch
+
+from rune_engine.config import SandboxLimits
+from rune_engine.sandbox import Sandbox
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux mechanisms")
+QUICK = SandboxLimits(wall_seconds=2, cpu_seconds=1)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        pytest.param("while True:\n    os.fork()", id="R1-fork-bomb"),
+        pytest.param("os.posix_spawn('/usr/bin/env', ['env'], {})", id="R3-spawn"),
+        pytest.param(
+            "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        time.sleep(600)",
+            id="P2-P3-daemon",
+        ),
+        pytest.param("os.execv('/usr/bin/env', ['env'])", id="exec"),
+    ],
+)
+async def test_no_process_can_be_made(attack: str, sandbox: Sandbox, watch: Watch) -> None:
+    verdict, seen = await watch(sandbox.run(f"import os, time\n{attack}", "assert True"))
+    assert verdict.kind == "candidate_error"
+    assert "Operation not permitted" in verdict.message
+    # The launcher, the namespace's first process, the candidate; and the owner-map helper.
+    assert len(seen) <= 4
+    assert psutil.wait_procs(seen, timeout=5)[1] == []
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        pytest.param("x = bytearray(2 * 1024**3)", id="R2-one-allocation"),
+        pytest.param("x = []\nwhile True:\n    x.append(bytearray(10**6))", id="R2-many"),
+        pytest.param("x = 'a'\nwhile True:\n    x += x", id="R2-doubling"),
+        pytest.param(
+            "f = open('big', 'wb')\nwhile True:\n    f.write(bytes(10**6))", id="R5-one-file"
+        ),
+        pytest.param(
+            "for n in range(9):\n    open(f'{n}', 'wb').write(bytes(10**7))", id="R5-folder"
+        ),
+        pytest.param("for n in range(10**6):\n    open(f'{n}', 'w').close()", id="R6-many-files"),
+        pytest.param("x = [open('/dev/null') for n in range(1000)]", id="R10-handles"),
+    ],
+)
+async def test_more_than_the_limits_allow_is_resource_exceeded(
+    attack: str, sandbox: Sandbox
+) -> None:
+    assert (await sandbox.run(attack, "assert True")).kind == "resource_exceeded"
+
+
+async def test_r4_memory_outside_of_the_address_space_limit_is_refused(sandbox: Sandbox) -> None:
+    verdict = await sandbox.run("import os; os.memfd_create('x')", "assert True")
+    assert verdict.kind == "candidate_error"
+    assert "Operation not permitted" in verdict.message
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param("while True: pass", id="R7-spin"),
+        pytest.param("import time; time.sleep(600)", id="sleep"),
+        pytest.param("import re; re.match(r'(a+)+$', 'a' * 60 + 'b')", id="R12-regex"),
+        pytest.param(
+            "import signal\n"
+            "for n in (signal.SIGTERM, signal.SIGALRM, signal.SIGXCPU, signal.SIGINT):\n"
+            "    signal.signal(n, signal.SIG_IGN)\n"
+            "while True: pass",
+            id="P1-signals-ignored",
+        ),
+        pytest.param("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)", id="P6-stopped"),
+    ],
+)
+async def test_what_does_not_end_is_a_timeout_and_is_ended(
+    code: str, sandbox: Sandbox, watch: Watch
+) -> None:
+    verdict, seen = await watch(sandbox.run(code, "assert True", limits=QUICK))
+    assert verdict.kind == "timeout"
+    assert len(seen) >= 3
+    assert psutil.wait_procs(seen, timeout=5)[1] == []
+
+
+async def test_r7_a_processor_limit_ends_a_run_before_its_wall_deadline(sandbox: Sandbox) -> None:
+    limits = SandboxLimits(wall_seconds=60, cpu_seconds=1)
+    verdict = await sandbox.run("while True: pass", "assert True", limits=limits)
+    assert verdict.kind == "timeout"
+    assert "processor time" in verdict.message
+
+
+async def test_r8_endless_output_is_ended_and_cut(sandbox: Sandbox) -> None:
+    verdict = await sandbox.run("while True: print('x' * 1000)", "assert True")
+    assert verdict.kind == "resource_exceeded"
+    assert len(verdict.evidence.stdout) < 70_000
+
+
+async def test_r9_a_huge_line_keeps_its_head_and_tail(sandbox: Sandbox) -> None:
+    code = "print('head' + 'x' * 5_000_000 + 'tail')"
+    verdict = await sandbox.run(code, "assert True")
+    assert verdict.kind == "pass"
+    out = verdict.evidence.stdout
+    assert out.startswith("head") and out.endswith("tail\n") and "bytes left out" in out
+    assert len(out) < 70_000
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("def f(): f()\nf()", "RecursionError"),
+        ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
+        ("import os; os.abort()", "SIGABRT"),
+    ],
+    ids=["recursion", "segfault", "abort"],
+)
+async def test_r11_a_crash_is_the_candidates(code: str, said: str, sandbox: Sandbox) -> None:
+    verdict = await sandbox.run(code, "assert True")
+    assert verdict.kind == "candidate_error"
+    assert said in verdict.message
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        pytest.param("libc.ptrace(16, 1, 0, 0)", id="P5-ptrace"),
+        pytest.param("libc.unshare(0x10000000)", id="P8-user-namespace"),
+        pytest.param("libc.mount(b'x', b'/tmp', b'tmpfs', 0, None)", id="P8-mount"),
+        pytest.param("libc.kill(1, 9)", id="P4-kill-process-1"),
+        pytest.param(
+            "libc.prlimit(1, 0, (ctypes.c_long * 2)(0, 0), None)", id="P4-limit-process-1"
+        ),
+        pytest.param("libc.syscall(425, 8, None)", id="N7-io_uring"),
+        pytest.param("libc.syscall(321, 0, None, 0)", id="P11-bpf"),
+    ],
+)
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="x86-64 numbers")
+async def test_forbidden_system_calls_fail(attack: str, sandbox: Sandbox) -> None:
+    code = f"import ctypes; libc = ctypes.CDLL(None, use_errno=True); result = {attack}"
+    tests = "import ctypes\nassert result == -1 and ctypes.get_errno() in (1, 38)"
+    assert (await sandbox.run(code, tests)).kind == "pass"
+
+
+async def test_p5_the_watching_process_cannot_be_read(sandbox: Sandbox) -> None:
+    verdict = await sandbox.run("open('/proc/1/mem', 'rb')", "assert True")
+    assert verdict.kind == "candidate_error"
+    assert "PermissionError" in verdict.message
+
+
+async def test_p10_limits_cannot_be_raised(sandbox: Sandbox) -> None:
+    code = "import resource as r; r.setrlimit(r.RLIMIT_AS, (r.RLIM_INFINITY, r.RLIM_INFINITY))"
+    verdict = await sandbox.run(code, "assert True")
+    assert verdict.kind == "candidate_error"
