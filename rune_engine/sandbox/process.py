@@ -20,6 +20,7 @@ from rune_engine.sandbox.tiers import Tier, environment
 
 _CHUNK = 64 * 1024
 _LONGEST_REPORT = 1024 * 1024
+_GRACE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ async def _read_all(
     while data := await stream.read(_CHUNK):
         output.add(data)
         if output.flooded:
-            _kill(process)
+            _stop(process)
 
 
 async def _feed(stream: asyncio.StreamWriter, data: bytes) -> None:
@@ -111,17 +112,24 @@ async def _feed(stream: asyncio.StreamWriter, data: bytes) -> None:
         return  # it died before it read; its stderr says why
 
 
-def _kill(process: asyncio.subprocess.Process) -> None:
-    """SIGKILL the launcher's group; its namespace dies with it."""
-    if process.returncode is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+def _stop(process: asyncio.subprocess.Process) -> None:
+    """Ask the launcher to end and reap everything below it."""
+    with suppress(ProcessLookupError):
+        process.terminate()
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    _kill(process)
-    # Not to be cut short by a second cancellation: the wait is bounded by the kill.
-    await asyncio.shield(process.wait())
+    """Stop the launcher; SIGKILL its group if it does not, or if we are cancelled meanwhile."""
+    try:
+        _stop(process)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), _GRACE_SECONDS)
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        # Not to be cut short by another cancellation: the wait is bounded by the kill.
+        await asyncio.shield(process.wait())
 
 
 async def run_isolated(

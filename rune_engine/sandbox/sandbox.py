@@ -15,8 +15,8 @@ from rune_engine.config import SandboxLimits
 from rune_engine.errors import InvalidInputError, SandboxUnavailableError
 from rune_engine.sandbox import probe
 from rune_engine.sandbox.judge import judge
+from rune_engine.sandbox.plan import plan_tests
 from rune_engine.sandbox.process import Ended, run_isolated
-from rune_engine.sandbox.test_plan import plan_tests
 from rune_engine.sandbox.tiers import Tier, choose
 from rune_engine.sandbox.verdict import Evidence, Infra, Verdict
 

@@ -23,28 +23,28 @@ _INERT = (
 
 
 @dataclass(frozen=True)
-class TestPlan:
+class Plan:
     """`to_call` are functions and `Class.method`s; `problem` says why no verdict is possible."""
 
     to_call: tuple[str, ...] = ()
     problem: str | None = None
 
 
-def plan_tests(tests: str) -> TestPlan:
+def plan_tests(tests: str) -> Plan:
     if not tests.strip():
-        return TestPlan(problem="no tests were given")
+        return Plan(problem="no tests were given")
     try:
         body = ast.parse(tests, "tests.py").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        return TestPlan(problem=f"the tests do not compile: {error}")
+        return Plan(problem=f"the tests do not compile: {error}")
     acts = any(not _is_inert(node) for node in body)
     found = [test for node in body for test in _tests_in(node)]
     fixtures = [name for name, ready in found if not ready]
     if fixtures and not acts:
-        return TestPlan(problem=f"{fixtures[0]} takes arguments, and there are no fixtures here")
+        return Plan(problem=f"{fixtures[0]} takes arguments, and there are no fixtures here")
     if not found and not acts:
-        return TestPlan(problem="the tests only define things and check nothing")
-    return TestPlan(to_call=tuple(name for name, ready in found if ready))
+        return Plan(problem="the tests only define things and check nothing")
+    return Plan(to_call=tuple(name for name, ready in found if ready))
 
 
 def _is_inert(node: ast.stmt) -> bool:
