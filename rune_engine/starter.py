@@ -34,6 +34,7 @@ EXIT_ALREADY_RUNNING = 3
 """How a second engine of the same home ends."""
 
 _RETRY_SECONDS = 0.05
+_EXIT_SECONDS = 10
 _TAIL_LINES = 12
 
 
@@ -95,11 +96,14 @@ def _launch(config: RuneConfig, deadline: float) -> None:
     if line is None:
         process.kill()
         raise _no_start(config, "did not start in time")
+    if line.get("event") == "ready":
+        return
+    exit_code = process.wait(timeout=_EXIT_SECONDS)
     if line.get("event") == "error":
         raise from_envelope(line)
-    if line.get("event") == "ready" or process.wait(timeout=5) == EXIT_ALREADY_RUNNING:
+    if exit_code == EXIT_ALREADY_RUNNING:
         return
-    raise _no_start(config, f"ended with exit code {process.returncode} while starting")
+    raise _no_start(config, f"ended with exit code {exit_code} while starting")
 
 
 def _spawn(config: RuneConfig) -> subprocess.Popen[bytes]:
@@ -128,7 +132,7 @@ def _environment() -> dict[str, str]:
     if root in installed:
         return dict(os.environ)
     inherited = os.environ.get("PYTHONPATH")
-    path = os.pathsep.join([root, inherited] if inherited else [root])
+    path = os.pathsep.join([inherited, root] if inherited else [root])
     return {**os.environ, "PYTHONPATH": path}
 
 

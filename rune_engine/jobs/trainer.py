@@ -32,6 +32,7 @@ _LONGEST_LINE = 1024 * 1024
 _TAIL_BYTES = 2000
 _TERM_SECONDS = 3.0
 _EXIT_SECONDS = 15.0
+_POLL_SECONDS = 0.05
 
 
 class Trainers:
@@ -68,13 +69,15 @@ class Trainers:
                 start_new_session=True,
                 limit=_LONGEST_LINE,
             )
+        watching = asyncio.create_task(_end_group_with_leader(process))
         try:
             last = await _last_event(process, report)
             if last is None:
-                raise _died(await process.wait(), stderr)
+                raise _died(await _exit_code(process), stderr)
             with suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), _EXIT_SECONDS)
+                await asyncio.wait_for(_exit_code(process), _EXIT_SECONDS)
         finally:
+            watching.cancel()
             await _end(process)
         return _result(last)
 
@@ -133,17 +136,33 @@ def _died(exit_code: int, stderr: Path) -> TrainingError:
     return TrainingError(f"{message}\n{tail}".strip(), next_step=next_step)
 
 
+async def _exit_code(process: Process) -> int:
+    """Wait for the trainer's own end.
+
+    Polled, because `Process.wait` may also wait for its pipes, which a child can hold open.
+    """
+    while process.returncode is None:  # noqa: ASYNC110 - there is no event to wait for
+        await asyncio.sleep(_POLL_SECONDS)
+    return process.returncode
+
+
+async def _end_group_with_leader(process: Process) -> None:
+    """End the children of a trainer that has gone: they would keep its stdout open for ever."""
+    await _exit_code(process)
+    _signal_group(process.pid, signal.SIGKILL)
+
+
 async def _end(process: Process) -> None:
     """End the trainer and its process group: politely, then not."""
     try:
         if process.returncode is None:
             _signal_group(process.pid, signal.SIGTERM)
             with suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), _TERM_SECONDS)
+                await asyncio.wait_for(_exit_code(process), _TERM_SECONDS)
     finally:
         # The leader may be gone and have left children behind.
         _signal_group(process.pid, signal.SIGKILL)
-    await process.wait()
+    await _exit_code(process)
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 _LOG_BYTES = 2 * 1024 * 1024
 _LOG_FILES = 3
 _REQUESTS_END_SECONDS = 3
+_BACKLOG = 1024
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -75,6 +76,8 @@ async def _serve(config: RuneConfig) -> None:
             server = _server(create_app(engine))
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             _stop_on_signals(engine)
+            # From here on clients get through: uvicorn answers what has queued up meanwhile.
+            listener.listen(_BACKLOG)
             log.info("Engine %s ready, pid %d", rune_engine.__version__, os.getpid())
             _tell_starter({"event": "ready"})
             await engine.wait_until_told_to_stop(serving)
@@ -106,6 +109,7 @@ def _server(app: Any) -> uvicorn.Server:
             log_config=None,
             access_log=False,
             server_header=False,
+            backlog=_BACKLOG,
             timeout_graceful_shutdown=_REQUESTS_END_SECONDS,
         )
     )
@@ -175,6 +179,8 @@ def _log_to_file(config: RuneConfig) -> None:
         raise not_writable(path, error) from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    for chatty in ("alembic", "uvicorn"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 def _tell_starter(line: dict[str, Any]) -> None:

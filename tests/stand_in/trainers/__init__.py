@@ -1,0 +1,1 @@
+"""A trainer that keeps the protocol and trains nothing, for tests of the engine around it."""

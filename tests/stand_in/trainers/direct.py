@@ -1,0 +1,75 @@
+"""Leaves a valid adapter of random weights; what it does is told by a file in the base model.
+
+`behaviour` in the base model's folder is one word: `finish` (also when there is no file), `hang`,
+`refuse` or `babble`. The pid is left in `trainer.pid` there, and that of a child in `child.pid`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from adapter_files import RANK, weights
+
+from rune_engine.errors import TrainingError
+from rune_engine.models import TrainerJob, TrainerResult
+
+
+def emit(event: str, **fields: Any) -> None:
+    print(json.dumps({"event": event, **fields}), flush=True)
+
+
+def end_with_stdin() -> None:
+    while os.read(0, 4096):
+        pass
+    os._exit(3)
+
+
+def train(job: TrainerJob) -> TrainerResult:
+    adapter = weights(job.seed)
+    assert isinstance(adapter.safetensors, bytes)
+    output = Path(job.output_path)
+    (output / "adapter_model.safetensors").write_bytes(adapter.safetensors)
+    (output / "adapter_config.json").write_text(json.dumps(adapter.config))
+    lines = Path(job.trajectories_path).read_text().splitlines()
+    return TrainerResult(
+        rank=RANK,
+        examples=len(lines),
+        steps=job.max_steps or 1,
+        training_loss=0.5,
+        kept_back_loss=None,
+        kept_back_loss_before=None,
+        delta_w_norm=1.0,
+        seconds=0.1,
+        peak_memory_bytes=1,
+    )
+
+
+def main() -> None:
+    threading.Thread(target=end_with_stdin, daemon=True).start()
+    job = TrainerJob.model_validate_json(Path(sys.argv[1]).read_text())
+    folder = Path(job.base_model_path)
+    control = folder / "behaviour"
+    behaviour = control.read_text().strip() if control.exists() else "finish"
+    emit("progress", fraction=0.5, message="half way")
+    if behaviour == "hang":
+        child = subprocess.Popen(["sleep", "600"])
+        (folder / "child.pid").write_text(str(child.pid))
+        (folder / "trainer.pid").write_text(str(os.getpid()))
+        print("hanging as told", file=sys.stderr, flush=True)
+        child.wait()
+    if behaviour == "refuse":
+        emit("error", **TrainingError("The loss is not finite.").to_envelope())
+        return
+    if behaviour == "babble":
+        print("no protocol\n" + "x" * (2 * 1024 * 1024), flush=True)
+    emit("result", **train(job).model_dump())
+
+
+if __name__ == "__main__":
+    main()
