@@ -11,12 +11,12 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
-
-from mcp import Client, StdioServerParameters
-from mcp.types import TextContent
+from typing import TYPE_CHECKING, Any
 
 from rune_engine.errors import RuneError
+
+if TYPE_CHECKING:
+    from mcp import Client
 
 _WAIT_SECONDS = 50
 _POLL_SECONDS = 0.5
@@ -41,6 +41,8 @@ class McpSession:
         async def report(progress: float, total: float | None, message: str | None) -> None:
             if on_progress is not None:
                 on_progress(progress / (total or 1.0), message or "")
+
+        from mcp.types import TextContent
 
         result = await self._client.call_tool(tool, arguments, progress_callback=report)
         if result.is_error or not isinstance(result.structured_content, dict):
@@ -76,6 +78,8 @@ class McpSession:
 @asynccontextmanager
 async def mcp_session(home: Path, **settings: str) -> AsyncIterator[McpSession]:
     """Start `rune-mcp` on this home and talk to it; `settings` become RUNE_... variables."""
+    from mcp import Client, StdioServerParameters  # half a second that other commands save
+
     environment = {
         **os.environ,
         "RUNE_HOME": str(home),
