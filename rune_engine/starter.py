@@ -120,12 +120,12 @@ def _spawn(config: RuneConfig) -> subprocess.Popen[bytes]:
             stdout=subprocess.PIPE,
             stderr=stderr,
             cwd=config.home,
-            env=_environment(),
+            env=child_environment(),
             start_new_session=True,
         )
 
 
-def _environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
     """This process's environment, with the source tree when Rune is not installed."""
     root = str(Path(__file__).resolve().parents[1])
     installed = {sysconfig.get_path("purelib"), *site.getsitepackages(), site.getusersitepackages()}

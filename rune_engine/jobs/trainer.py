@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from rune_engine.errors import TrainingError, from_envelope
 from rune_engine.jobs.progress import Report
 from rune_engine.models import TrainerJob, TrainerResult
+from rune_engine.starter import child_environment
 
 DIRECT_TRAINER = (sys.executable, "-P", "-m", "trainers.direct")
 
@@ -65,7 +66,7 @@ class Trainers:
                 stdout=PIPE,
                 stderr=log,
                 cwd=folder,
-                env=os.environ | _ENVIRONMENT,
+                env=child_environment() | _ENVIRONMENT,
                 start_new_session=True,
                 limit=_LONGEST_LINE,
             )

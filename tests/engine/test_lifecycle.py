@@ -276,3 +276,10 @@ async def test_it_never_loads_torch(config: RuneConfig, client: EngineClient) ->
     if not maps.exists():
         pytest.skip("no /proc here")
     assert "sqlite" in maps.read_text() and "libtorch" not in maps.read_text()
+
+
+def test_importing_the_client_loads_nothing_heavy() -> None:
+    code = "import sys, rune_engine.client; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    heavy = {"httpx", "sqlalchemy", "fastapi", "uvicorn", "langgraph", "alembic", "torch"}
+    assert "rune_engine.client" in loaded.split() and not heavy & set(loaded.split())
