@@ -64,9 +64,7 @@ class TrajectoryDraft(Model):
 
     project_id: Name
     task_description: Annotated[Text, StringConstraints(min_length=1)]
-    attempts: Annotated[
-        list[Attempt], Field(min_length=1, max_length=MAX_ATTEMPTS_PER_TRAJECTORY)
-    ]
+    attempts: Annotated[list[Attempt], Field(min_length=1, max_length=MAX_ATTEMPTS_PER_TRAJECTORY)]
     outcome: Outcome
     test_suite: Text = ""
     task_type: Name = "feature-impl"
@@ -135,7 +133,9 @@ class AdapterPage(Model):
     adapters: list[AdapterInfo]
     total: int
     offset: int
-    next_offset: int | None = Field(description="Pass as `offset` for the next page; null at the end.")
+    next_offset: int | None = Field(
+        description="Pass as `offset` for the next page; null at the end."
+    )
 
 
 class RetrieveParams(Model):
@@ -310,7 +310,8 @@ class MemoryStatus(Model):
     adapters: int
     archived_adapters: int
     trajectories: int
-    projects: list[ProjectStatus]
+    projects: list[ProjectStatus] = Field(description="The largest ones first, at most 50.")
+    total_projects: int
     jobs: dict[str, int] = Field(description="Number of jobs by status.")
 
 

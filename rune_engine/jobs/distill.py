@@ -69,6 +69,7 @@ class Distill:
         folder.begin(gather(params, self._trajectories))
         return TrainerJob(
             job_id=job_id,
+            adapter_id=_adapter_id(job_id),
             project_id=params.project_id,
             base_model_id=model.id,
             base_model_path=str(model.path),
@@ -111,7 +112,7 @@ class Distill:
             == (params.project_id, model_id, level)
         ]
         return AdapterDraft(
-            id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"rune:distill:{job_id}")),
+            id=_adapter_id(job_id),
             project_id=params.project_id,
             base_model_id=model_id,
             session_id=max(trajectories, key=lambda t: t.created_at).session_id,
@@ -123,6 +124,11 @@ class Distill:
             task_type=params.task_type
             or _shared({t.task_type for t in trajectories}, "feature-impl"),
         )
+
+
+def _adapter_id(job_id: str) -> str:
+    """The one id that this job's adapter can have, however often the job is started."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"rune:distill:{job_id}"))
 
 
 def _level(params: DistillParams) -> HierarchyLevel:

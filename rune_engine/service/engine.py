@@ -15,6 +15,7 @@ from typing import Self
 import rune_engine
 from rune_engine.config import RuneConfig
 from rune_engine.database import Database, open_database
+from rune_engine.errors import BaseModelNotFoundError
 from rune_engine.inference.factory import ProviderPool
 from rune_engine.jobs import submission
 from rune_engine.jobs.distill import Distill
@@ -189,12 +190,17 @@ class Engine:
         return EngineHealth(version=rune_engine.__version__, pid=os.getpid(), busy=self.runner.busy)
 
     async def status(self) -> MemoryStatus:
-        provider = self.providers.get()
+        try:
+            provider = self.providers.get().status()
+            base_model_id, name = provider.base_model_id, provider.name
+        except BaseModelNotFoundError:
+            base_model_id, name = self.config.base_model, "base model not found"
         workers = [pid for status in self.providers.statuses() for pid in status.worker_pids]
         return await asyncio.to_thread(
             memory_status,
             self.config,
-            provider,
+            base_model_id,
+            name,
             workers,
             self.sandbox,
             self.registry,

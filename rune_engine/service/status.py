@@ -7,17 +7,20 @@ from collections.abc import Sequence
 
 import rune_engine
 from rune_engine.config import RuneConfig
-from rune_engine.inference.provider import InferenceProvider
 from rune_engine.jobs.store import JobStore
 from rune_engine.models import MemoryStatus, ProjectStatus
 from rune_engine.registry import AdapterRegistry
 from rune_engine.sandbox.sandbox import Sandbox
 from rune_engine.trajectories import TrajectoryStore
 
+MOST_PROJECTS = 50
+"""An editor pays for every line of an answer; the largest projects are shown."""
+
 
 def memory_status(
     config: RuneConfig,
-    provider: InferenceProvider,
+    base_model_id: str,
+    provider: str,
     worker_pids: Sequence[int],
     sandbox: Sandbox,
     registry: AdapterRegistry,
@@ -30,15 +33,16 @@ def memory_status(
     return MemoryStatus(
         home=str(config.home),
         version=rune_engine.__version__,
-        base_model_id=provider.base_model_id,
-        provider=provider.name,
+        base_model_id=base_model_id,
+        provider=provider,
         sandbox=sandbox.describe(),
         engine_pid=os.getpid(),
         worker_pids=list(worker_pids),
         adapters=adapters.active,
         archived_adapters=adapters.archived,
         trajectories=sum(project.trajectories for project in projects),
-        projects=projects,
+        projects=sorted(projects, key=_size, reverse=True)[:MOST_PROJECTS],
+        total_projects=len(projects),
         jobs=jobs.counts(),
     )
 
@@ -59,3 +63,7 @@ def _projects(adapters: dict[str, int], trajectories: TrajectoryStore) -> list[P
             )
         )
     return projects
+
+
+def _size(project: ProjectStatus) -> tuple[int, int]:
+    return project.trajectories, project.adapters

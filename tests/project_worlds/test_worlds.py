@@ -38,8 +38,9 @@ def test_a_seed_always_gives_the_same_project() -> None:
 def test_a_project_is_an_importable_package_with_documented_helpers(tmp_path: Path) -> None:
     project = make_project(1)
     project.write(tmp_path)
-    show = f"import {project.name} as p; print(*[getattr(p, n).__doc__ for n in {list(project.helpers.values())}])"
-    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {show}"
+    names = list(project.helpers.values())
+    show = f"print(*[getattr({project.name}, name).__doc__ for name in {names}])"
+    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {project.name}; {show}"
     done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True)
     assert done.returncode == 0
     assert all(operation.title.capitalize() in done.stdout for operation in project.operations)

@@ -2,5 +2,5 @@
 
 python -m trainers.base_model.train --out runs/nano --minutes 40     # resumes where it stopped
 python -m trainers.base_model.export runs/nano base_models/rune-nano
-python -m benchmarks.distillation --projects 12                      # does memory work on it?
+python -m benchmarks.memory                                     # does memory work on it?
 """
