@@ -20,6 +20,7 @@
     │   └── DatabaseTooNewError
     ├── SandboxUnavailableError      this machine cannot isolate model-written code
     ├── InferenceError
+    │   ├── ContextTooLongError
     │   ├── WorkerDiedError
     │   └── GenerationCancelledError
     ├── TrainingError
@@ -139,6 +140,11 @@ class SandboxUnavailableError(RuneError):
 
 class InferenceError(RuneError):
     code = "inference_error"
+
+
+class ContextTooLongError(InferenceError):
+    code = "context_too_long"
+    http_status = 422
 
 
 class WorkerDiedError(InferenceError):

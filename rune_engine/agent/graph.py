@@ -12,17 +12,18 @@ and a trajectory store by their interfaces only; which adapter is on was decided
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
 import prompts
 from rune_engine.agent.code import extract_code, storable
-from rune_engine.errors import RuneError
+from rune_engine.errors import ContextTooLongError, RuneError
 from rune_engine.feedback import failure_output
 from rune_engine.inference.provider import (
     AdapterRef,
     ChatMessage,
+    Generation,
     GenerationRequest,
     InferenceProvider,
 )
@@ -166,7 +167,7 @@ class AgentLoop:
     async def generate(self, state: RuneState) -> dict[str, Any]:
         self._report(state, 0.0, "generating")
         try:
-            [answer] = await self._provider.generate([self._request(state)], adapter=self._adapter)
+            answer = await self._answer(state)
         except RuneError as error:
             return {"failure": error}
         return {
@@ -226,10 +227,20 @@ class AgentLoop:
 
     # --- what the nodes share ------------------------------------------------------------------
 
-    def _request(self, state: RuneState) -> GenerationRequest:
-        failed = [
-            (attempt.generated_code, failure_output(attempt)) for attempt in state["attempts"]
-        ]
+    async def _answer(self, state: RuneState) -> Generation:
+        """Ask with every failed attempt in the prompt, or with as many of the last as fit."""
+        for oldest in range(len(state["attempts"]) + 1):
+            try:
+                request = self._request(state, state["attempts"][oldest:])
+                [answer] = await self._provider.generate([request], adapter=self._adapter)
+                return answer
+            except ContextTooLongError:
+                if oldest == len(state["attempts"]):
+                    raise
+        raise AssertionError("the last round returns or raises")
+
+    def _request(self, state: RuneState, shown: Sequence[Attempt]) -> GenerationRequest:
+        failed = [(attempt.generated_code, failure_output(attempt)) for attempt in shown]
         messages = prompts.conversation(self._params.task_description, failed)
         return GenerationRequest(
             messages=tuple(ChatMessage(m["role"], m["content"]) for m in messages),  # type: ignore[arg-type]

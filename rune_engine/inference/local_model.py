@@ -15,7 +15,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from rune_engine.errors import InferenceError
+from rune_engine.errors import ContextTooLongError
 from rune_engine.inference.adapter_files import adapter_key, check_config, check_weights
 from rune_engine.inference.decoding import Decoder, Row
 from rune_engine.inference.provider import AdapterRef, ChatMessage, Generation, GenerationRequest
@@ -57,12 +57,12 @@ class LocalModel:
         """Tokenise one request.
 
         Raises:
-            InferenceError: the prompt leaves no room in the model's context.
+            ContextTooLongError: the prompt leaves too little of the model's context to answer in.
         """
         prompt = self._tokens(request.messages)
         room = self._context - len(prompt)
-        if room < 1:
-            raise InferenceError(
+        if room < min(request.max_tokens, self._context // 4):
+            raise ContextTooLongError(
                 f"The prompt has {len(prompt)} tokens; the model's context is {self._context}.",
                 next_step="Shorten the task description, or use a base model with more context.",
             )

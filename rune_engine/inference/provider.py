@@ -86,6 +86,7 @@ class InferenceProvider(ABC):
         Raises:
             AdapterBaseModelMismatchError: the adapter was made for another base model.
             AdapterCorruptedError: the adapter's files are not what they were stored as.
+            ContextTooLongError: a prompt leaves too little of the model's context to answer in.
             WorkerDiedError: the back-end died; the next call starts a new one.
             MissingExtraError: an optional dependency is not installed.
         """
