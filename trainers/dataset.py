@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -27,6 +27,7 @@ class Split:
 
     training: list[Example]
     kept_back: list[Example]
+    rehearsal: list[Example] = field(default_factory=list)
 
     @property
     def everything(self) -> list[Example]:
@@ -92,6 +93,28 @@ def split(
             (t for t in trajectories if t.task_description in chosen), tokenizer, max_length
         ),
     )
+
+
+def load_rehearsal(
+    base_model: Path, tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> list[Example]:
+    """What the base model can already do and must not lose; empty when its folder says nothing.
+
+    `rehearsal.jsonl` holds one `{"task", "code"}` a line.
+    """
+    file = base_model / "rehearsal.jsonl"
+    if not file.is_file():
+        return []
+    tasks = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [
+        encode(
+            tokenizer,
+            prompts.conversation(task["task"]),
+            prompts.render("answer", code=task["code"]),
+            max_length,
+        )
+        for task in tasks
+    ]
 
 
 def _encode(

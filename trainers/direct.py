@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -37,13 +37,20 @@ class Fit:
     kept_back_loss: float | None
 
 
-def _batches(examples: Sequence[Example], size: int, pad_id: int, seed: int) -> Iterator[Batch]:
-    """Endless shuffled passes over the examples."""
+def _batches(
+    data: dataset.Split, settings: DirectSettings, pad_id: int, seed: int
+) -> Iterator[Batch]:
+    """Endless shuffled passes over the training examples, each batch with some rehearsal."""
     generator = torch.Generator().manual_seed(seed)
+
+    def shuffled(examples: Sequence[Example]) -> list[Example]:
+        return [examples[i] for i in torch.randperm(len(examples), generator=generator).tolist()]
+
     while True:
-        order = torch.randperm(len(examples), generator=generator).tolist()
-        for start in range(0, len(order), size):
-            yield collate([examples[index] for index in order[start : start + size]], pad_id)
+        order = shuffled(data.training)
+        for start in range(0, len(order), settings.batch_size):
+            rehearsal = shuffled(data.rehearsal)[: settings.rehearsal]
+            yield collate(order[start : start + settings.batch_size] + rehearsal, pad_id)
 
 
 def _on(batch: Batch, device: str) -> Batch:
@@ -85,7 +92,7 @@ def fit(
     optimizer = torch.optim.AdamW(
         parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
-    batches = _batches(data.training, settings.batch_size, pad_id, seed)
+    batches = _batches(data, settings, pad_id, seed)
     best: tuple[float, int, list[torch.Tensor]] | None = None
     looks_without_gain, loss_value = 0, float("nan")
     model.train()
@@ -146,6 +153,10 @@ def distill(job: TrainerJob, report: Report) -> TrainerResult:
         seed=job.seed,
         max_length=settings.max_length,
     )
+    data = replace(
+        data,
+        rehearsal=dataset.load_rehearsal(Path(job.base_model_path), tokenizer, settings.max_length),
+    )
     if not data.everything:
         raise NothingToDistillError(
             f"None of {len(trajectories)} trajectories ends in code that passed its tests.",
@@ -178,37 +189,37 @@ def _train(
     device: str,
     report: Report,
 ) -> tuple[PeftModel, Fit, float | None]:
-    """Train with early stopping and, where the settings say so, once more on everything."""
+    """Train with early stopping, then for a few steps on everything.
+
+    Returns the adapted model, how training went (with the kept-back loss of early stopping), and
+    the kept-back loss before any of it.
+    """
     pad_id = int(tokenizer.pad_token_id or tokenizer.eos_token_id or 0)
-    base = lora.load_base(job.base_model_path, device)
-    model = lora.add_adapter(base, settings, job.seed)
+    model = lora.add_adapter(lora.load_base(job.base_model_path, device), settings, job.seed)
     before = None
     if data.kept_back:
         before = _kept_back_loss(model, data.kept_back, settings.batch_size, pad_id, device)
-    share = 0.5 if settings.refit and data.kept_back else 1.0
-    outcome = fit(
-        model,
-        data,
-        settings,
-        pad_id=pad_id,
-        seed=job.seed,
-        device=device,
-        report=lambda done, text: report(0.05 + 0.9 * share * done, text),
-    )
-    if share == 1.0:
-        return model, outcome, before
-    again = settings.model_copy(update={"max_steps": outcome.steps})
-    model = lora.add_adapter(model.unload(), settings, job.seed)
-    refit = fit(
-        model,
-        dataset.Split(data.everything, []),
-        again,
-        pad_id=pad_id,
-        seed=job.seed,
-        device=device,
-        report=lambda done, text: report(0.5 + 0.45 * done, f"on everything: {text}"),
-    )
-    return model, Fit(refit.steps, refit.training_loss, outcome.kept_back_loss), before
+    finish_steps = settings.finish_steps if data.kept_back else 0
+    share = settings.max_steps / (settings.max_steps + finish_steps)
+
+    def run(part: dataset.Split, steps: int, begin: float, end: float) -> Fit:
+        return fit(
+            model,
+            part,
+            settings.model_copy(update={"max_steps": steps}),
+            pad_id=pad_id,
+            seed=job.seed,
+            device=device,
+            report=lambda done, text: report(0.05 + 0.9 * (begin + (end - begin) * done), text),
+        )
+
+    outcome = run(data, settings.max_steps, 0.0, share)
+    if finish_steps:
+        rest = run(dataset.Split(data.everything, [], data.rehearsal), finish_steps, share, 1.0)
+        outcome = replace(
+            outcome, steps=outcome.steps + rest.steps, training_loss=rest.training_loss
+        )
+    return model, outcome, before
 
 
 if __name__ == "__main__":

@@ -24,7 +24,9 @@ class DirectSettings(BaseModel):
         evaluate_every: steps between two looks at the kept-back loss.
         patience: looks without improvement after which training stops.
         kept_back: share of the tasks that early stopping looks at.
-        refit: train once more on everything for the number of steps found.
+        finish_steps: steps on everything, what was kept back included, after early stopping.
+        rehearsal: examples of `rehearsal.jsonl` beside the base model that join every step, so
+            that a memory does not cost what the model could do before (Robins 1995).
         max_length: tokens; longer conversations lose their beginning.
     """
 
@@ -42,7 +44,8 @@ class DirectSettings(BaseModel):
     evaluate_every: int = Field(default=10, ge=1)
     patience: int = Field(default=3, ge=1)
     kept_back: float = Field(default=0.15, ge=0, lt=1)
-    refit: bool = False
+    finish_steps: int = Field(default=0, ge=0)
+    rehearsal: int = Field(default=8, ge=0)
     max_length: int = Field(default=2048, ge=32)
 
 
