@@ -108,7 +108,7 @@ def fit(
         report(
             step / settings.max_steps, f"step {step}/{settings.max_steps}, loss {loss_value:.3f}"
         )
-        if not data.kept_back or step < settings.min_steps or step % settings.evaluate_every:
+        if not data.kept_back or not _is_time_to_look(settings, step):
             continue
         kept = _kept_back_loss(model, data.kept_back, settings.batch_size, pad_id, device)
         if best is None or kept < best[0]:
@@ -122,6 +122,12 @@ def fit(
     for parameter, value in zip(parameters, best[2], strict=True):
         parameter.data.copy_(value)
     return Fit(best[1], loss_value, best[0])
+
+
+def _is_time_to_look(settings: DirectSettings, step: int) -> bool:
+    if step == settings.max_steps:
+        return True
+    return step >= settings.min_steps and step % settings.evaluate_every == 0
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, settings: DirectSettings, step: int) -> None:

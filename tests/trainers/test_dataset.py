@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 import base_models
 from rune_engine.errors import TrainingError
 from rune_engine.models import Attempt, Trajectory
-from trainers.dataset import examples_of, load_trajectories, split
+from trainers.dataset import examples_of, load_rehearsal, load_trajectories, split
 from trainers.tokens import IGNORED, collate
 
 
@@ -108,3 +108,11 @@ def test_an_unreadable_file_is_a_training_error(tmp_path: Path) -> None:
     broken.write_text("{not json", encoding="utf-8")
     with pytest.raises(TrainingError, match=r"trajectories\.jsonl"):
         load_trajectories(broken)
+
+
+def test_rehearsal_is_what_lies_beside_the_base_model(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    assert load_rehearsal(tmp_path, tokenizer, 512) == []
+    shipped = load_rehearsal(base_models.describe("rune-nano").path, tokenizer, 512)
+    assert shipped and all("def solve" in _target(tokenizer, e.labels) for e in shipped)
