@@ -23,7 +23,15 @@ from rune_engine.models import TrainerJob, TrainerResult
 from trainers import dataset, lora, tracking
 from trainers.protocol import peak_memory_bytes, run_trainer
 from trainers.settings import DirectSettings, resolve
-from trainers.tokens import IGNORED, Batch, Example, answer_loss, clipped_loss, collate
+from trainers.tokens import (
+    Batch,
+    Example,
+    answer_loss,
+    answer_tokens,
+    by_length,
+    clipped_loss,
+    collate,
+)
 
 Report = Callable[[float, str], None]
 
@@ -37,10 +45,13 @@ class Fit:
     kept_back_loss: float | None
 
 
-def _batches(
+def _steps(
     data: dataset.Split, settings: DirectSettings, pad_id: int, seed: int
-) -> Iterator[Batch]:
-    """Endless shuffled passes over the training examples, each batch with some rehearsal."""
+) -> Iterator[list[Batch]]:
+    """Endless shuffled passes over the training examples; each step with some rehearsal.
+
+    A step is a few batches of similar lengths whose gradients are added up.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def shuffled(examples: Sequence[Example]) -> list[Example]:
@@ -49,8 +60,10 @@ def _batches(
     while True:
         order = shuffled(data.training)
         for start in range(0, len(order), settings.batch_size):
-            rehearsal = shuffled(data.rehearsal)[: settings.rehearsal]
-            yield collate(order[start : start + settings.batch_size] + rehearsal, pad_id)
+            groups = by_length(order[start : start + settings.batch_size])
+            if data.rehearsal and settings.rehearsal:
+                groups.append(shuffled(data.rehearsal)[: settings.rehearsal])
+            yield [collate(group, pad_id) for group in groups]
 
 
 def _on(batch: Batch, device: str) -> Batch:
@@ -65,7 +78,7 @@ def _kept_back_loss(
     total, tokens = 0.0, 0
     for start in range(0, len(examples), size):
         batch = _on(collate(examples[start : start + size], pad_id), device)
-        count = int((batch.labels != IGNORED).sum())
+        count = answer_tokens(batch)
         with torch.autocast(device, dtype=torch.bfloat16):
             total += float(clipped_loss(model, batch)) * count
         tokens += count
@@ -92,19 +105,16 @@ def fit(
     optimizer = torch.optim.AdamW(
         parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
-    batches = _batches(data, settings, pad_id, seed)
+    steps = _steps(data, settings, pad_id, seed)
     best: tuple[float, int, list[torch.Tensor]] | None = None
     looks_without_gain, loss_value = 0, float("nan")
     model.train()
     for step in range(1, settings.max_steps + 1):
         _set_rate(optimizer, settings, step)
-        with torch.autocast(device, dtype=torch.bfloat16):
-            loss = answer_loss(model, _on(next(batches), device))
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss_value = _accumulate(model, [_on(batch, device) for batch in next(steps)], device)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        loss_value = float(loss.detach())
         report(
             step / settings.max_steps, f"step {step}/{settings.max_steps}, loss {loss_value:.3f}"
         )
@@ -122,6 +132,18 @@ def fit(
     for parameter, value in zip(parameters, best[2], strict=True):
         parameter.data.copy_(value)
     return Fit(best[1], loss_value, best[0])
+
+
+def _accumulate(model: PeftModel, batches: Sequence[Batch], device: str) -> float:
+    """Add up the gradients of the mean loss over all of the batches' tokens; returns that loss."""
+    tokens = [answer_tokens(batch) for batch in batches]
+    total = 0.0
+    for batch, count in zip(batches, tokens, strict=True):
+        with torch.autocast(device, dtype=torch.bfloat16):
+            loss = answer_loss(model, batch) * (count / sum(tokens))
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += float(loss.detach())
+    return total
 
 
 def _is_time_to_look(settings: DirectSettings, step: int) -> bool:

@@ -14,6 +14,11 @@ IGNORED = -100
 """The label of a position that carries no loss."""
 
 
+_LENGTH_STEP, _TOKEN_STEP = 32, 256
+"""Sizes are rounded up: a processor's matrix library compiles a kernel for every new shape, which
+costs several times the product itself when each step has its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """One training example: token ids and, of equal length, labels (IGNORED outside the answer)."""
@@ -48,16 +53,32 @@ def encode(
 
 
 def collate(examples: Sequence[Example], pad_id: int) -> Batch:
-    """Pad on the right to the longest example."""
-    length = max(len(example.ids) for example in examples)
+    """Pad on the right to the longest example, rounded up to a multiple of `_LENGTH_STEP`."""
+    length = _round_up(max(len(example.ids) for example in examples), _LENGTH_STEP)
     ids = [e.ids + [pad_id] * (length - len(e.ids)) for e in examples]
     labels = [e.labels + [IGNORED] * (length - len(e.labels)) for e in examples]
     return Batch(torch.tensor(ids), torch.tensor(labels))
 
 
+def by_length(examples: Sequence[Example]) -> list[list[Example]]:
+    """The examples in at most two groups, so that long ones do not make padding of the others."""
+    ordered = sorted(examples, key=lambda example: len(example.ids))
+    usual = 1.5 * len(ordered[len(ordered) // 2].ids) if ordered else 0
+    groups = (
+        [e for e in ordered if len(e.ids) <= usual],
+        [e for e in ordered if len(e.ids) > usual],
+    )
+    return [group for group in groups if group]
+
+
 def answer_loss(model: Any, batch: Batch) -> torch.Tensor:
     """Mean cross-entropy over the answers' tokens (nats per token)."""
     return _token_losses(model, batch).mean()
+
+
+def answer_tokens(batch: Batch) -> int:
+    """How many positions carry loss."""
+    return int((batch.labels[:, 1:] != IGNORED).sum())
 
 
 def clipped_loss(model: Any, batch: Batch) -> torch.Tensor:
@@ -79,8 +100,16 @@ def _token_losses(model: Any, batch: Batch) -> torch.Tensor:
     """
     network = model.get_base_model() if hasattr(model, "get_base_model") else model
     states = network.model(input_ids=batch.ids, use_cache=False).last_hidden_state
-    wanted = batch.labels[:, 1:] != IGNORED
-    logits = network.get_output_embeddings()(states[:, :-1][wanted])
+    labels = batch.labels[:, 1:].flatten()
+    wanted = (labels != IGNORED).nonzero().squeeze(1)
+    count = len(wanted)
+    # The first position stands in for the missing ones, and is left out again below.
+    padded = torch.nn.functional.pad(wanted, (0, _round_up(count, _TOKEN_STEP) - count))
+    logits = network.get_output_embeddings()(states[:, :-1].flatten(0, 1)[padded])
     return torch.nn.functional.cross_entropy(
-        logits.float(), batch.labels[:, 1:][wanted], reduction="none"
+        logits[:count].float(), labels[wanted], reduction="none"
     )
+
+
+def _round_up(number: int, step: int) -> int:
+    return -(-number // step) * step

@@ -99,7 +99,8 @@ def test_padding_carries_no_loss(tokenizer: PreTrainedTokenizerBase) -> None:
         for task in ("Sum.", "Sum all of the numbers up.")
     )
     batch = collate([short, long], pad_id=0)
-    assert batch.ids.shape == batch.labels.shape == (2, len(long.ids))
+    assert batch.ids.shape == batch.labels.shape == (2, 64)
+    assert (batch.labels[1, len(long.ids) :] == IGNORED).all()
     assert (batch.labels[0, len(short.ids) :] == IGNORED).all()
 
 
