@@ -8,11 +8,10 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import rune_engine
-from rune_engine.errors import MissingExtraError
+from rune_engine.extras import require
 from rune_engine.inference.adapter_files import check_base_model
 from rune_engine.inference.provider import (
     AdapterRef,
@@ -24,7 +23,6 @@ from rune_engine.inference.provider import (
 from rune_engine.inference.wire import generate_message, read_generations
 from rune_engine.inference.worker_process import WorkerProcess
 
-_NEEDED = ("torch", "transformers", "peft")
 # Modules are found beside our own package, never in a folder the engine happens to stand in.
 _CODE_ROOT = Path(rune_engine.__file__).resolve().parent.parent
 
@@ -103,7 +101,7 @@ class TransformersProvider(InferenceProvider):
     async def _running_worker(self) -> WorkerProcess:
         async with self._starting:
             if self._worker is None or not self._worker.alive:
-                _require_extra()
+                require("torch", "Running a local model")
                 self._loaded_adapters = ()
                 self._worker = await WorkerProcess.start(self._command, cwd=_CODE_ROOT)
             return self._worker
@@ -124,12 +122,3 @@ class TransformersProvider(InferenceProvider):
     async def _close_if_idle(self) -> None:
         if self._in_flight == 0:
             await self.close()
-
-
-def _require_extra() -> None:
-    missing = [module for module in _NEEDED if find_spec(module) is None]
-    if missing:
-        raise MissingExtraError(
-            f"Running a local model needs {', '.join(missing)}, which is not installed.",
-            next_step='Install it with: pip install "rune-mcp[torch]"',
-        )

@@ -12,6 +12,7 @@ from rune_engine.errors import (
     InvalidInputError,
     NothingToDistillError,
 )
+from rune_engine.extras import require
 from rune_engine.models import DistillParams, RunTaskParams, Trajectory
 from rune_engine.registry import AdapterRegistry
 from rune_engine.trajectories import TrajectoryStore
@@ -59,9 +60,11 @@ def check_distill(params: DistillParams, config: RuneConfig, trajectories: Traje
         BaseModelNotFoundError: no folder with that base model.
         NothingToDistillError: no trajectory qualifies.
         TrajectoryNotFoundError: a trajectory was named that does not exist.
+        MissingExtraError: this is the base install.
     """
     find_base_model(params, config)
     gather(params, trajectories)
+    require("torch", "Distilling an adapter")
 
 
 def find_base_model(params: DistillParams, config: RuneConfig) -> base_models.BaseModelFolder:
