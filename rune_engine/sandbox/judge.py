@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 from rune_engine.config import SandboxLimits
-from rune_engine.sandbox.process import Ended
+from rune_engine.sandbox.process import ChildEnded, Ended
 from rune_engine.sandbox.verdict import (
     CandidateError,
     Evidence,
@@ -31,15 +31,18 @@ def judge(ended: Ended, secret: bytes, limits: SandboxLimits, evidence: Evidence
     if ended.timed_out:
         message = f"It ran longer than {limits.wall_seconds:g} s."
         return Timeout(message=message, evidence=evidence)
-    if not ended.report:
-        return _without_report(ended, limits, evidence)
-    if not ended.report.startswith(secret) or ended.report.count(secret) != 1:
+    if not ended.children:
+        return Infra(message="The run ended and nothing says how.", evidence=evidence)
+    child = ended.children[-1]
+    if not child.report:
+        return _without_report(child, limits, evidence)
+    if not child.report.startswith(secret) or child.report.count(secret) != 1:
         message = "Something was written to the verdict pipe that is not the runner's report."
         return Tampered(message=message, evidence=evidence)
-    if ended.exit_code != 0:
-        message = f"The process ended with {ended.exit_code} while its tests were reported."
+    if child.exit_code != 0:
+        message = f"The process ended with {child.exit_code} while its tests were reported."
         return Tampered(message=message, evidence=evidence)
-    return _reported(ended.report[len(secret) :], evidence)
+    return _reported(child.report[len(secret) :], evidence)
 
 
 def _reported(report: bytes, evidence: Evidence) -> Verdict:
@@ -56,13 +59,11 @@ def _reported(report: bytes, evidence: Evidence) -> Verdict:
     return Infra(message=message, evidence=evidence)
 
 
-def _without_report(ended: Ended, limits: SandboxLimits, evidence: Evidence) -> Verdict:
-    code = ended.exit_code
-    if code is None:
-        return Infra(message="The run ended and nothing says how.", evidence=evidence)
+def _without_report(child: ChildEnded, limits: SandboxLimits, evidence: Evidence) -> Verdict:
+    code = child.exit_code
     out_of_time = code == -signal.SIGXCPU
     if code == -signal.SIGKILL:
-        out_of_time = ended.cpu_seconds >= limits.cpu_seconds
+        out_of_time = child.cpu_seconds >= limits.cpu_seconds
         if not out_of_time:  # it cannot have killed itself: the filter refuses that
             message = "The run was killed from outside, most likely because memory ran out."
             return Infra(message=message, evidence=evidence)

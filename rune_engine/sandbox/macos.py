@@ -34,6 +34,7 @@ def profile(box: str, workspace: str | None, package_root: str) -> str:
 (deny default)
 (allow process-exec (literal {_quoted(os.path.realpath(sys.executable))})
   (literal {_quoted(sys.executable)}))
+(allow process-fork)
 (allow sysctl-read)
 (allow file-read-metadata)
 (allow file-read*

@@ -13,29 +13,42 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rune_engine.config import SandboxLimits
+from rune_engine.sandbox.output import CappedOutput, Pipe
 from rune_engine.sandbox.tiers import Tier, environment
 
-_CHUNK = 64 * 1024
-_LONGEST_REPORT = 1024 * 1024
+Profile = Literal["pure", "project"]
+"""`pure`: no process can be made. `project`: fork and exec work, inside the run's own PID space."""
+
 _GRACE_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class ChildEnded:
+    """How one child of a run ended.
+
+    `exit_code` is minus the signal's number where one ended it; `report` is what it wrote to its
+    verdict pipe (at most a megabyte), trusted in nothing.
+    """
+
+    exit_code: int
+    cpu_seconds: float
+    wall_seconds: float
+    report: bytes
 
 
 @dataclass(frozen=True)
 class Ended:
     """How a run ended.
 
-    `ready` is whether the walls stood and the candidate was started; `exit_code` is its own
-    (minus the signal's number where one ended it), None when unknown; `report` is what it wrote
-    to the verdict pipe.
+    `ready` is whether the walls stood around every child that is told of; `children` are those
+    that ended, in order.
     """
 
     ready: bool
-    exit_code: int | None
-    cpu_seconds: float
-    report: bytes
+    children: tuple[ChildEnded, ...]
     stdout: str
     stderr: str
     wall_seconds: float
@@ -43,73 +56,31 @@ class Ended:
     flooded: bool
 
 
-class CappedOutput:
-    """Keeps the head and the tail of a stream, and counts what it left out.
+class _Streams:
+    """The four pipes of a run, and what has come out of three of them."""
 
-    `flooded` is whether more was printed than is worth reading.
-    """
+    def __init__(self, limits: SandboxLimits) -> None:
+        self.payload = Pipe(we_read=False)
+        self.stdout, self.stderr, self.status = (Pipe(we_read=True) for _ in range(3))
+        self.out = CappedOutput(limits.output_bytes, limits.file_bytes)
+        self.err = CappedOutput(limits.output_bytes, limits.file_bytes)
+        self.told = bytearray()
 
-    def __init__(self, keep_bytes: int, flood_bytes: int) -> None:
-        self._half = keep_bytes // 2
-        self._flood = flood_bytes
-        self._head = bytearray()
-        self._tail = bytearray()
-        self._total = 0
-
-    def add(self, data: bytes) -> None:
-        self._total += len(data)
-        room = self._half - len(self._head)
-        self._head += data[:room]
-        self._tail += data[room:]
-        del self._tail[: -self._half or None]
+    @property
+    def _all(self) -> tuple[Pipe, ...]:
+        return self.payload, self.stdout, self.stderr, self.status
 
     @property
     def flooded(self) -> bool:
-        return self._total > self._flood
+        return self.out.flooded or self.err.flooded
 
-    def text(self) -> str:
-        left_out = self._total - len(self._head) - len(self._tail)
-        note = f"\n... {left_out} bytes left out ...\n".encode() if left_out else b""
-        return bytes(self._head + note + self._tail).decode("utf-8", "replace")
-
-
-class _Pipe:
-    """A pipe whose writing end the child inherits."""
-
-    def __init__(self) -> None:
-        self._read, self.write = os.pipe()
-        os.set_blocking(self._read, False)
-        self._open = [self._read, self.write]
-
-    def drain(self) -> bytes:
-        """What has been written so far, up to the longest report."""
-        data = b""
-        with suppress(BlockingIOError):
-            while len(data) < _LONGEST_REPORT and (more := os.read(self._read, _CHUNK)):
-                data += more
-        return data
+    def hand_over(self) -> None:
+        for pipe in self._all:
+            pipe.hand_over()
 
     def close(self) -> None:
-        for handle in self._open:
-            os.close(handle)
-
-
-async def _read_all(
-    process: asyncio.subprocess.Process, stream: asyncio.StreamReader, output: CappedOutput
-) -> None:
-    while data := await stream.read(_CHUNK):
-        output.add(data)
-        if output.flooded:
-            _stop(process)
-
-
-async def _feed(stream: asyncio.StreamWriter, data: bytes) -> None:
-    try:
-        stream.write(data)
-        await stream.drain()
-        stream.close()
-    except (BrokenPipeError, ConnectionResetError):
-        return  # it died before it read; its stderr says why
+        for pipe in self._all:
+            pipe.close()
 
 
 def _stop(process: asyncio.subprocess.Process) -> None:
@@ -133,9 +104,18 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 async def run_isolated(
-    tier: Tier, request: dict[str, Any], workspace: Path | None, limits: SandboxLimits
+    tier: Tier,
+    request: dict[str, Any],
+    workspace: Path | None,
+    limits: SandboxLimits,
+    profile: Profile = "pure",
 ) -> Ended:
-    """Run `request` (candidate, tests, to_call, secret) inside `tier`.
+    """Run `request` inside `tier`.
+
+    Args:
+        request: goes to the inside as it is. Read here: `candidate` (becomes solution.py),
+            `children` (how many processes run it, one after the other; 1), `stop_early` (none
+            after the first that a signal ended; False) and `hash_seed` (0).
 
     Raises:
         OSError: the interpreter could not be started.
@@ -143,19 +123,23 @@ async def run_isolated(
     folder = str(workspace) if workspace is not None else None
     with tier.box() as box:
         payload = {
+            "children": 1,
+            "stop_early": False,
+            "hash_seed": 0,
             **request,
             **tier.payload(box),
             "workspace": folder,
             "limits": limits.model_dump(),
+            "profile": profile,
         }
-        status, verdict = _Pipe(), _Pipe()
+        streams = _Streams(limits)
         try:
-            arguments = [str(status.write), str(verdict.write), str(os.getpid())]
+            arguments = [str(streams.status.theirs), str(os.getpid())]
             command = tier.command(box, folder, arguments)
-            return await _watch(command, environment(box), payload, limits, status, verdict)
+            variables = environment(box, payload["hash_seed"])
+            return await _watch(command, variables, payload, limits, streams)
         finally:
-            status.close()
-            verdict.close()
+            streams.close()
 
 
 async def _watch(
@@ -163,54 +147,66 @@ async def _watch(
     variables: dict[str, str],
     payload: dict[str, Any],
     limits: SandboxLimits,
-    status: _Pipe,
-    verdict: _Pipe,
+    streams: _Streams,
 ) -> Ended:
     began = time.monotonic()
     process = await asyncio.create_subprocess_exec(
         *command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        stdin=streams.payload.theirs,
+        stdout=streams.stdout.theirs,
+        stderr=streams.stderr.theirs,
         env=variables,
         cwd="/",
-        pass_fds=(status.write, verdict.write),
+        pass_fds=(streams.status.theirs,),
         start_new_session=True,
     )
-    assert process.stdin and process.stdout and process.stderr
-    out = CappedOutput(limits.output_bytes, limits.file_bytes)
-    err = CappedOutput(limits.output_bytes, limits.file_bytes)
     timed_out = False
+
+    def keep(output: CappedOutput, data: bytes) -> None:
+        output.add(data)
+        if output.flooded:
+            _stop(process)
+
     try:
+        streams.hand_over()
         async with asyncio.timeout(limits.wall_seconds), asyncio.TaskGroup() as group:
-            group.create_task(_feed(process.stdin, marshal.dumps(payload)))
-            group.create_task(_read_all(process, process.stdout, out))
-            group.create_task(_read_all(process, process.stderr, err))
+            group.create_task(streams.payload.write_all(marshal.dumps(payload)))
+            group.create_task(streams.stdout.read_all(lambda data: keep(streams.out, data)))
+            group.create_task(streams.stderr.read_all(lambda data: keep(streams.err, data)))
+            group.create_task(streams.status.read_all(streams.told.extend))
             group.create_task(process.wait())
     except TimeoutError:
         timed_out = True
     finally:
         await _end(process)
-    ready, exit_code, cpu_seconds = _parse_status(status.drain(), process.returncode)
+    ready, children = parse_status(bytes(streams.told))
     return Ended(
         ready=ready,
-        exit_code=exit_code,
-        cpu_seconds=cpu_seconds,
-        report=verdict.drain(),
-        stdout=out.text(),
-        stderr=err.text(),
+        children=children,
+        stdout=streams.out.text(),
+        stderr=streams.err.text(),
         wall_seconds=time.monotonic() - began,
         timed_out=timed_out,
-        flooded=out.flooded or err.flooded,
+        flooded=streams.flooded,
     )
 
 
-def _parse_status(data: bytes, launcher_code: int | None) -> tuple[bool, int | None, float]:
-    """(ready, exit code, CPU seconds) from "R" and "S <wait status> <seconds>"."""
-    if not data.startswith(b"R"):
-        return False, None, 0.0
-    if data == b"R":
-        # No first process that watches (macOS): the launcher itself became the candidate.
-        return True, launcher_code, 0.0
-    _, wait_status, cpu_seconds = data[1:].split()
-    return True, os.waitstatus_to_exitcode(int(wait_status)), float(cpu_seconds)
+def parse_status(data: bytes) -> tuple[bool, tuple[ChildEnded, ...]]:
+    """(whether every child got ready, those that ended) from the records that the warden wrote.
+
+    "R" is a child that is confined, "C" a length and a marshalled tuple one that has ended.
+    """
+    ready_children, children = 0, list[ChildEnded]()
+    while data:
+        kind, data = data[:1], data[1:]
+        if kind == b"R":
+            ready_children += 1
+            continue
+        size = int.from_bytes(data[:4], "big")
+        body, data = data[4 : 4 + size], data[4 + size :]
+        if len(body) < size or not size:
+            break  # its writer was ended in the middle
+        wait_status, cpu_seconds, wall_seconds, report = marshal.loads(body)
+        code = os.waitstatus_to_exitcode(wait_status)
+        children.append(ChildEnded(code, cpu_seconds, wall_seconds, report))
+    return ready_children > 0 and ready_children >= len(children), tuple(children)

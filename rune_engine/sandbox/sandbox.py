@@ -136,5 +136,5 @@ def _evidence(
         wall_seconds=ended.wall_seconds,
         stdout=ended.stdout,
         stderr=ended.stderr,
-        exit_code=ended.exit_code,
+        exit_code=ended.children[-1].exit_code if ended.children else None,
     )

@@ -47,13 +47,13 @@ class Tier:
         return {"interpreter": interpreter_folders(), "box": box}
 
 
-def environment(box: str | None) -> dict[str, str]:
+def environment(box: str | None, hash_seed: int = 0) -> dict[str, str]:
     """The candidate's whole environment: nothing of ours is in it."""
     return {
         "PATH": "/usr/bin:/bin",
         "HOME": box or "/box",
         "LANG": "C.UTF-8",
-        "PYTHONHASHSEED": "0",
+        "PYTHONHASHSEED": str(hash_seed),
         "PYTHONUTF8": "1",
         # Every thread's own malloc arena would reserve 64 MB of the address space limit.
         "MALLOC_ARENA_MAX": "2",

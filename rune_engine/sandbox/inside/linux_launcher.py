@@ -1,7 +1,7 @@
-"""Starts one isolated run on Linux: `python -c BOOT STATUS_FD VERDICT_FD ENGINE_PID < payload`.
+"""Starts one isolated run on Linux: `python -c BOOT STATUS_FD ENGINE_PID < payload`.
 
 Three processes. The launcher enters new namespaces and waits. Its child is process 1 of the new
-PID namespace: it builds the root, gives up every privilege and waits for the one that runs the
+PID namespace: it builds the root, gives up every privilege and is the warden of those that run the
 candidate; when it ends, the kernel ends everything in the namespace. Should the engine be killed,
 the launcher dies with it, and process 1 with the launcher.
 
@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 
-from rune_engine.sandbox.inside import confinement, landlock, libc, mounts, runner, seccomp
+from rune_engine.sandbox.inside import confinement, landlock, libc, mounts, seccomp, warden
 
 TYPE_CHECKING = False  # as a type checker reads it, without the cost of importing typing
 if TYPE_CHECKING:
@@ -30,14 +30,8 @@ _PER_RUN_UIDS = 0x7000_0000
 _DEVICES = ["/dev/null", "/dev/zero"]
 
 
-class _Pipes:
-    def __init__(self, status: int, verdict: int) -> None:
-        self.status = status
-        self.verdict = verdict
-
-
 def main() -> None:
-    status, verdict, engine_pid = (int(argument) for argument in sys.argv[1:4])
+    status, engine_pid = (int(argument) for argument in sys.argv[1:3])
     libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != engine_pid:
         os._exit(1)
@@ -50,7 +44,7 @@ def main() -> None:
     first = os.fork()
     if first == 0:
         os.close(held_open)
-        _first_process(payload, _Pipes(status, verdict), lifeline, uid, owners)
+        _first_process(payload, status, lifeline, uid, owners)
     # Asked to stop, it ends the namespace and reaps it: nobody else would in many containers.
     signal.signal(signal.SIGTERM, lambda *_: os.kill(first, signal.SIGKILL))
     os.waitpid(first, 0)
@@ -115,7 +109,7 @@ def _write(path: str, text: str) -> None:
 
 
 def _first_process(
-    payload: dict[str, Any], pipes: _Pipes, lifeline: int, uid: int, owners: int | None
+    payload: dict[str, Any], status: int, lifeline: int, uid: int, owners: int | None
 ) -> None:
     mounts.enter(
         payload["interpreter"],
@@ -127,13 +121,11 @@ def _first_process(
     _give_up_privileges(uid)
     _die_with_launcher(lifeline)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # which process 1 does not receive
-    candidate = os.fork()
-    if candidate == 0:
-        _candidate(payload, pipes)
-    os.close(pipes.verdict)
-    _, wait_status, usage = os.wait4(candidate, 0)
-    os.write(pipes.status, b"S %d %.3f" % (wait_status, usage.ru_utime + usage.ru_stime))
-    os._exit(0)
+    workspace = mounts.WORKSPACE
+    folders = [workspace, f"{workspace}/src"] if payload["workspace"] else []
+    warden.oversee(
+        payload, status, warden.Walls(mounts.BOX, folders, lambda: _confine(payload), _sweep)
+    )
 
 
 def _give_up_privileges(uid: int) -> None:
@@ -157,18 +149,19 @@ def _die_with_launcher(lifeline: int) -> None:
     os._exit(1)  # it died before the line above could take effect
 
 
-def _candidate(payload: dict[str, Any], pipes: _Pipes) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    low, high = sorted((pipes.status, pipes.verdict))
-    os.closerange(3, low)
-    os.closerange(low + 1, high)
-    os.closerange(high + 1, 65536)
-    os.chdir(mounts.BOX)
-    runner.prepare(payload["candidate"])
+def _confine(payload: dict[str, Any]) -> None:
     confinement.limit_resources(payload["limits"])
     landlock.restrict([mounts.BOX, "/tmp"], _DEVICES)
     seccomp.restrict()
-    os.write(pipes.status, b"R")
-    os.close(pipes.status)
-    folders = [mounts.WORKSPACE, f"{mounts.WORKSPACE}/src"] if payload["workspace"] else []
-    runner.run(payload, folders, pipes.verdict)
+
+
+def _sweep() -> None:
+    """End every other process of the namespace, and delete what they wrote."""
+    try:
+        os.kill(-1, signal.SIGKILL)
+        while True:
+            os.waitpid(-1, 0)
+    except (ProcessLookupError, ChildProcessError):
+        pass  # there is none left
+    warden.empty(mounts.BOX)
+    warden.empty("/tmp")

@@ -1,4 +1,4 @@
-"""Starts one run inside `sandbox-exec`: `python -c BOOT STATUS_FD VERDICT_FD ENGINE_PID`.
+"""Starts one run inside `sandbox-exec`: `python -c BOOT STATUS_FD ENGINE_PID`.
 
 There are no namespaces on macOS: the profile around this process is the wall, and the engine ends
 the process group. Not tested: written from Apple's and other users' documentation.
@@ -10,22 +10,19 @@ import marshal
 import os
 import sys
 
-from rune_engine.sandbox.inside import confinement, runner
+from rune_engine.sandbox.inside import confinement, warden
 
 
 def main() -> None:
-    status, verdict = int(sys.argv[1]), int(sys.argv[2])
+    status = int(sys.argv[1])
     payload = marshal.loads(sys.stdin.buffer.read())
     os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
-    os.chdir(payload["box"])
-    runner.prepare(payload["candidate"])
-    confinement.limit_resources(payload["limits"])
-    low, high = sorted((status, verdict))
-    os.closerange(3, low)
-    os.closerange(low + 1, high)
-    os.closerange(high + 1, 65536)
-    os.write(status, b"R")
-    os.close(status)
-    workspace = payload["workspace"]
+    workspace, box = payload["workspace"], payload["box"]
     folders = [workspace, f"{workspace}/src"] if workspace else []
-    runner.run(payload, folders, verdict)
+    walls = warden.Walls(
+        box,
+        folders,
+        lambda: confinement.limit_resources(payload["limits"]),
+        lambda: warden.empty(box),
+    )
+    warden.oversee(payload, status, walls)

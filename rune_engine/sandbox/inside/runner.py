@@ -41,7 +41,7 @@ def _write(name: str, text: str) -> None:
         file.write(text)
 
 
-def run(payload: dict[str, Any], folders: list[str], verdict_fd: int) -> None:
+def run(payload: dict[str, Any], folders: list[str], verdict_fd: int, child_index: int) -> None:
     """Run `payload["candidate"]` and `payload["tests"]`, report, and end the process."""
     leave, send = os._exit, os.write
     secret: bytes = payload.pop("secret")
