@@ -8,21 +8,21 @@ from __future__ import annotations
 import asyncio
 import marshal
 import os
-import signal
 import time
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from rune_engine.config import SandboxLimits
 from rune_engine.sandbox.output import CappedOutput, Pipe
-from rune_engine.sandbox.tiers import Tier, environment
+from rune_engine.sandbox.tiers import Tier
+from rune_engine.sandbox.zygote import RunProcess, Status, Zygote, give_back, take
 
 Profile = Literal["pure", "project"]
 """`pure`: no process can be made. `project`: fork and exec work, inside the run's own PID space."""
 
-_GRACE_SECONDS = 2.0
+_ANSWER_SECONDS = 15.0
+_GRACE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -57,50 +57,111 @@ class Ended:
 
 
 class _Streams:
-    """The four pipes of a run, and what has come out of three of them."""
+    """What connects a run with the engine, and what has come out of it."""
 
     def __init__(self, limits: SandboxLimits) -> None:
         self.payload = Pipe(we_read=False)
-        self.stdout, self.stderr, self.status = (Pipe(we_read=True) for _ in range(3))
+        self.stdout, self.stderr = Pipe(we_read=True), Pipe(we_read=True)
+        self.status = Status()
         self.out = CappedOutput(limits.output_bytes, limits.file_bytes)
         self.err = CappedOutput(limits.output_bytes, limits.file_bytes)
-        self.told = bytearray()
-
-    @property
-    def _all(self) -> tuple[Pipe, ...]:
-        return self.payload, self.stdout, self.stderr, self.status
 
     @property
     def flooded(self) -> bool:
         return self.out.flooded or self.err.flooded
 
+    def handles(self) -> list[int]:
+        theirs = [pipe.theirs for pipe in (self.payload, self.stdout, self.stderr)]
+        return [*theirs, self.status.theirs.fileno()]
+
     def hand_over(self) -> None:
-        for pipe in self._all:
-            pipe.hand_over()
+        for end in (self.payload, self.stdout, self.stderr, self.status):
+            end.hand_over()
 
     def close(self) -> None:
-        for pipe in self._all:
-            pipe.close()
+        for end in (self.payload, self.stdout, self.stderr, self.status):
+            end.close()
 
 
-def _stop(process: asyncio.subprocess.Process) -> None:
-    """Ask the launcher to end and reap everything below it."""
-    with suppress(ProcessLookupError):
-        process.terminate()
+class _Attempt:
+    """One run in one zygote, from the request until nothing of it is left."""
 
+    def __init__(self, zygote: Zygote, payload: bytes, limits: SandboxLimits) -> None:
+        self._zygote = zygote
+        self._payload = payload
+        self._limits = limits
+        self._streams = _Streams(limits)
+        self._timed_out = False
+        self.silent = False
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Stop the launcher; SIGKILL its group if it does not, or if we are cancelled meanwhile."""
-    try:
-        _stop(process)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), _GRACE_SECONDS)
-    finally:
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-        # Not to be cut short by another cancellation: the wait is bounded by the kill.
-        await asyncio.shield(process.wait())
+    async def result(self) -> Ended:
+        """How it ended; `ready` is False where the zygote died or did not answer."""
+        began = time.monotonic()
+        try:
+            if self._zygote.submit(self._streams.handles()):
+                self._streams.hand_over()
+                await self._watch()
+        finally:
+            # Not to be cut short by another cancellation: its waits are bounded.
+            await asyncio.shield(asyncio.create_task(self._finish()))
+        ready, children = parse_status(bytes(self._streams.status.records))
+        return Ended(
+            ready=ready,
+            children=children,
+            stdout=self._streams.out.text(),
+            stderr=self._streams.err.text(),
+            wall_seconds=time.monotonic() - began,
+            timed_out=self._timed_out,
+            flooded=self._streams.flooded,
+        )
+
+    def complete(self, ended: Ended, children: int) -> bool:
+        """Whether nothing but the run itself, or we, ended it."""
+        by_itself = ended.ready and bool(ended.children)
+        stopped = by_itself and ended.children[-1].exit_code < 0
+        whole = by_itself and (len(ended.children) == children or stopped)
+        return whole or ended.timed_out or ended.flooded
+
+    async def _watch(self) -> None:
+        streams = self._streams
+        process = await self._started()
+        if process is None:
+            return
+
+        def keep(output: CappedOutput, data: bytes) -> None:
+            output.add(data)
+            if output.flooded:
+                process.kill()
+
+        try:
+            async with asyncio.timeout(self._limits.wall_seconds), asyncio.TaskGroup() as group:
+                group.create_task(streams.payload.write_all(self._payload))
+                group.create_task(streams.stdout.read_all(lambda data: keep(streams.out, data)))
+                group.create_task(streams.stderr.read_all(lambda data: keep(streams.err, data)))
+                group.create_task(streams.status.read_all())
+                group.create_task(process.ended())
+        except TimeoutError:
+            self._timed_out = True
+
+    async def _started(self) -> RunProcess | None:
+        try:
+            return await asyncio.wait_for(self._streams.status.started(), _ANSWER_SECONDS)
+        except TimeoutError:
+            self.silent = True
+            return None
+
+    async def _finish(self) -> None:
+        """End what still runs, and close what is open."""
+        try:
+            self._streams.hand_over()
+            process = None if self.silent else await self._started()
+            if process is not None:
+                process.kill()
+                await asyncio.wait_for(process.ended(), _GRACE_SECONDS)
+        except TimeoutError:
+            self.silent = True
+        finally:
+            self._streams.close()
 
 
 async def run_isolated(
@@ -110,7 +171,7 @@ async def run_isolated(
     limits: SandboxLimits,
     profile: Profile = "pure",
 ) -> Ended:
-    """Run `request` inside `tier`.
+    """Run `request` inside `tier`; warm where its hash seed is 0, cold where that fails.
 
     Args:
         request: goes to the inside as it is. Read here: `candidate` (becomes solution.py),
@@ -120,75 +181,47 @@ async def run_isolated(
     Raises:
         OSError: the interpreter could not be started.
     """
-    folder = str(workspace) if workspace is not None else None
     with tier.box() as box:
         payload = {
             "children": 1,
             "stop_early": False,
             "hash_seed": 0,
             **request,
-            **tier.payload(box),
-            "workspace": folder,
+            "box": box,
+            "workspace": str(workspace) if workspace is not None else None,
             "limits": limits.model_dump(),
             "profile": profile,
         }
-        streams = _Streams(limits)
-        try:
-            arguments = [str(streams.status.theirs), str(os.getpid())]
-            command = tier.command(box, folder, arguments)
-            variables = environment(box, payload["hash_seed"])
-            return await _watch(command, variables, payload, limits, streams)
-        finally:
-            streams.close()
+        if payload["hash_seed"] == 0:
+            ended = await _warm(tier, payload, limits)
+            if ended is not None:
+                return ended
+        return await run_cold(tier, payload, limits)
 
 
-async def _watch(
-    command: list[str],
-    variables: dict[str, str],
-    payload: dict[str, Any],
-    limits: SandboxLimits,
-    streams: _Streams,
-) -> Ended:
-    began = time.monotonic()
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=streams.payload.theirs,
-        stdout=streams.stdout.theirs,
-        stderr=streams.stderr.theirs,
-        env=variables,
-        cwd="/",
-        pass_fds=(streams.status.theirs,),
-        start_new_session=True,
-    )
-    timed_out = False
-
-    def keep(output: CappedOutput, data: bytes) -> None:
-        output.add(data)
-        if output.flooded:
-            _stop(process)
-
+async def _warm(tier: Tier, payload: dict[str, Any], limits: SandboxLimits) -> Ended | None:
+    """None where the zygote, not the run, is to blame for there being no result."""
+    zygote, broken = take(tier), True
     try:
-        streams.hand_over()
-        async with asyncio.timeout(limits.wall_seconds), asyncio.TaskGroup() as group:
-            group.create_task(streams.payload.write_all(marshal.dumps(payload)))
-            group.create_task(streams.stdout.read_all(lambda data: keep(streams.out, data)))
-            group.create_task(streams.stderr.read_all(lambda data: keep(streams.err, data)))
-            group.create_task(streams.status.read_all(streams.told.extend))
-            group.create_task(process.wait())
-    except TimeoutError:
-        timed_out = True
+        attempt = _Attempt(zygote, marshal.dumps(payload), limits)
+        ended = await attempt.result()
+        broken = attempt.silent or not zygote.alive()
+        return ended if attempt.complete(ended, payload["children"]) else None
+    except asyncio.CancelledError:
+        broken = False
+        raise
     finally:
-        await _end(process)
-    ready, children = parse_status(bytes(streams.told))
-    return Ended(
-        ready=ready,
-        children=children,
-        stdout=streams.out.text(),
-        stderr=streams.err.text(),
-        wall_seconds=time.monotonic() - began,
-        timed_out=timed_out,
-        flooded=streams.flooded,
-    )
+        give_back(zygote, broken=broken)
+
+
+async def run_cold(tier: Tier, payload: dict[str, Any], limits: SandboxLimits) -> Ended:
+    """Run in an interpreter that was started for this alone."""
+    zygote = Zygote(tier, preload=False, hash_seed=payload["hash_seed"])
+    try:
+        ended = await _Attempt(zygote, marshal.dumps(payload), limits).result()
+        return ended if ended.ready else replace(ended, stderr=zygote.said() + ended.stderr)
+    finally:
+        await asyncio.shield(asyncio.create_task(zygote.aclose()))
 
 
 def parse_status(data: bytes) -> tuple[bool, tuple[ChildEnded, ...]]:

@@ -24,34 +24,31 @@ _BOOT = "import sys; sys.path.append({root!r}); from {launcher} import main; sys
 class Tier:
     """One isolation mechanism.
 
-    `wrap` puts the platform's own tool in front of the interpreter's command, given the private
-    folder that `box` makes on disk (None where the folder lives in memory).
+    `box` makes a private folder on disk for a run (None where it is in memory), `limits` says in
+    words what this mechanism does not keep out.
     """
 
     name: str
     launcher: str
     box: Callable[[], AbstractContextManager[str | None]] = field(default=nullcontext)
-    wrap: Callable[[list[str], str | None, str | None], list[str]] = field(
-        default=lambda command, box, workspace: command
-    )
+    limits: tuple[str, ...] = ()
 
-    def command(self, box: str | None, workspace: str | None, arguments: list[str]) -> list[str]:
+    def command(self, arguments: list[str]) -> list[str]:
         """The command line; the environment it runs in is `environment`."""
         boot = _BOOT.format(root=_PACKAGE_ROOT, launcher=self.launcher)
         # -I without its -E: the environment is ours, and the hash seed in it must count.
-        python = [sys.executable, "-P", "-s", "-S", "-B", "-c", boot, *arguments]
-        return self.wrap(python, box, workspace)
+        return [sys.executable, "-P", "-s", "-S", "-B", "-c", boot, *arguments]
 
-    def payload(self, box: str | None) -> dict[str, Any]:
+    def configuration(self) -> dict[str, Any]:
         """What the launcher must know about this machine."""
-        return {"interpreter": interpreter_folders(), "box": box}
+        return {"interpreter": interpreter_folders()}
 
 
-def environment(box: str | None, hash_seed: int = 0) -> dict[str, str]:
+def environment(hash_seed: int = 0) -> dict[str, str]:
     """The candidate's whole environment: nothing of ours is in it."""
     return {
         "PATH": "/usr/bin:/bin",
-        "HOME": box or "/box",
+        "HOME": "/box",
         "LANG": "C.UTF-8",
         "PYTHONHASHSEED": str(hash_seed),
         "PYTHONUTF8": "1",

@@ -17,6 +17,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_SECCOMP = 22
 PR_CAPBSET_DROP = 24
+PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -45,6 +46,10 @@ def syscall(number: int, *arguments: int | bytes | ctypes.c_void_p | None, what:
 
 def unshare(flags: int) -> None:
     checked(_libc.unshare(ctypes.c_int(flags)), "new namespaces")
+
+
+def setns(handle: int, kind: int) -> None:
+    checked(_libc.setns(ctypes.c_int(handle), ctypes.c_int(kind)), "enter a namespace")
 
 
 def mount(kind: str, target: str, flags: int, options: str = "") -> None:

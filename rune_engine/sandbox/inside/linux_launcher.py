@@ -1,79 +1,151 @@
-"""Starts one isolated run on Linux: `python -c BOOT STATUS_FD ENGINE_PID < payload`.
+"""Linux namespaces: the processes between the engine and a candidate.
 
-Three processes. The launcher enters new namespaces and waits. Its child is process 1 of the new
-PID namespace: it builds the root, gives up every privilege and is the warden of those that run the
-candidate; when it ends, the kernel ends everything in the namespace. Should the engine be killed,
-the launcher dies with it, and process 1 with the launcher.
+    keeper     started by the engine, enters new namespaces, waits; small
+    zygote     process 1 of the outer PID namespace: builds the empty root once, forks for every run
+    warden     process 1 of a run's own PID namespace, with the run's own mounts and no privilege
+    candidate  one or several, one after the other, each confined by rlimits, Landlock and seccomp
+
+When a process 1 ends, the kernel ends everything in its namespace: the keeper dies with the
+engine, the zygote with the keeper, every warden with the zygote, every candidate with its warden.
+Runs share the network (none), IPC and host name namespaces; the filter refuses what could meet
+there.
 
 Whatever fails here is a traceback on stderr and no "R" (ready) on the status pipe: the engine then
-knows that there was no run. The candidate's process never holds the status pipe while it runs.
+knows that there was no run. A candidate's process never holds the status pipe while it runs.
 """
 
 from __future__ import annotations
 
-import marshal
 import os
 import signal
 import sys
 
-from rune_engine.sandbox.inside import confinement, landlock, libc, mounts, seccomp, warden
+from rune_engine.sandbox.inside import confinement, landlock, libc, mounts, seccomp, warden, zygote
 
 TYPE_CHECKING = False  # as a type checker reads it, without the cost of importing typing
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
-_NAMESPACES = (
-    libc.CLONE_NEWNS | libc.CLONE_NEWPID | libc.CLONE_NEWNET | libc.CLONE_NEWIPC | libc.CLONE_NEWUTS
-)
+_SHARED = libc.CLONE_NEWNS | libc.CLONE_NEWNET | libc.CLONE_NEWIPC | libc.CLONE_NEWUTS
 _NOBODY = 65534
 _PER_RUN_UIDS = 0x7000_0000
 _DEVICES = ["/dev/null", "/dev/zero"]
+_SCOPES_ABSTRACT_SOCKETS = 6  # Landlock's version that keeps runs apart in one network namespace
 
 
 def main() -> None:
-    status, engine_pid = (int(argument) for argument in sys.argv[1:3])
+    channel, engine_pid = (int(argument) for argument in sys.argv[1:3])
     libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != engine_pid:
         os._exit(1)
-    payload = marshal.loads(sys.stdin.buffer.read())
-    nothing = os.open("/dev/null", os.O_RDONLY)
-    os.dup2(nothing, 0)
+    configuration = zygote.configuration()
     os.umask(0o022)
+    nursery = _Nursery(os.getpid())
     lifeline, held_open = os.pipe()
-    uid, owners = _enter_namespaces(payload["workspace"])
+    _enter_namespaces()
     first = os.fork()
     if first == 0:
         os.close(held_open)
-        _first_process(payload, status, lifeline, uid, owners)
+        _die_with_keeper(lifeline)
+        nursery.open(channel, configuration)
+    os.close(channel)
     # Asked to stop, it ends the namespace and reaps it: nobody else would in many containers.
     signal.signal(signal.SIGTERM, lambda *_: os.kill(first, signal.SIGKILL))
     os.waitpid(first, 0)
     os._exit(0)
 
 
-def _enter_namespaces(workspace: str | None) -> tuple[int, int | None]:
-    """Returns the uid that the candidate will have, and a user namespace with the owners' map."""
+def _enter_namespaces() -> None:
     uid, gid = os.geteuid(), os.getegid()
-    if uid != 0:
-        libc.unshare(libc.CLONE_NEWUSER | _NAMESPACES)
-        _write("/proc/self/setgroups", "deny")
-        _write("/proc/self/uid_map", f"{uid} {uid} 1")
-        _write("/proc/self/gid_map", f"{gid} {gid} 1")
-        return uid, None
-    uid = _unprivileged_uid()
-    owners = None if workspace is None else _owners_map(workspace, uid)
-    libc.unshare(_NAMESPACES)
-    return uid, owners
+    if uid == 0:
+        libc.unshare(_SHARED | libc.CLONE_NEWPID)
+        return
+    libc.unshare(libc.CLONE_NEWUSER | _SHARED | libc.CLONE_NEWPID)
+    _map_own_ids(uid, gid)
 
 
-def _unprivileged_uid() -> int:
-    """For root: an id of this run's own, because the limit on processes counts by user.
+def _map_own_ids(uid: int, gid: int) -> None:
+    _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/uid_map", f"{uid} {uid} 1")
+    _write("/proc/self/gid_map", f"{gid} {gid} 1")
 
-    Where not every id exists (a container of an unprivileged user) it is nobody's.
-    """
-    with open("/proc/self/uid_map", encoding="ascii") as table:
-        whole = table.read().split() == ["0", "0", "4294967295"]
-    return _PER_RUN_UIDS + os.getpid() if whole else _NOBODY
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
+
+
+def _die_with_keeper(lifeline: int) -> None:
+    libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.set_blocking(lifeline, False)
+    try:
+        os.read(lifeline, 1)
+    except BlockingIOError:
+        return
+    os._exit(1)  # it died before the line above could take effect
+
+
+class _Nursery:
+    """The zygote's side: what was prepared once, and how a run is made of it."""
+
+    def __init__(self, keeper: int) -> None:
+        self._keeper = keeper
+        self._runs = 0
+        self._interpreter: list[str] = []
+        self._own_pids = self._whole_root = -1
+
+    def open(self, channel: int, configuration: dict[str, Any]) -> NoReturn:
+        if configuration["preload"]:
+            zygote.preload()
+        self._interpreter = configuration["interpreter"]
+        mounts.keep_to_ourselves()
+        self._own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY)
+        self._whole_root = os.open("/proc/self/ns/mnt", os.O_RDONLY)
+        libc.unshare(libc.CLONE_NEWNS)
+        mounts.build(self._interpreter)
+        zygote.serve(channel, self._fork, self._run)
+
+    def _fork(self) -> int:
+        """Fork a process 1 of a new PID namespace, and come back to our own."""
+        self._runs += 1
+        libc.unshare(libc.CLONE_NEWPID)
+        process = os.fork()
+        if process:
+            libc.setns(self._own_pids, libc.CLONE_NEWPID)
+        return process
+
+    def _run(self, payload: dict[str, Any], status: int) -> NoReturn:
+        uid = os.geteuid() or self._unprivileged_uid()
+        if landlock.abi() < _SCOPES_ABSTRACT_SOCKETS:
+            libc.unshare(libc.CLONE_NEWNET)
+        self._enter_root(payload, uid)
+        mounts.mount_own(uid, int(payload["limits"]["work_folder_bytes"]))
+        _give_up_privileges(uid)
+        workspace = mounts.WORKSPACE
+        folders = [workspace, f"{workspace}/src"] if payload["workspace"] else []
+        walls = warden.Walls(mounts.BOX, folders, lambda: _confine(payload), _sweep)
+        warden.oversee(payload, status, walls)
+
+    def _enter_root(self, payload: dict[str, Any], uid: int) -> None:
+        """A copy of the prepared root; or, to add what only this run may see, one built anew."""
+        workspace = payload["workspace"]
+        if workspace is None:
+            libc.unshare(libc.CLONE_NEWNS)
+            return
+        libc.setns(self._whole_root, libc.CLONE_NEWNS)
+        libc.unshare(libc.CLONE_NEWNS)
+        mounts.show_own_processes()
+        owners = None if os.geteuid() else _owners_map(workspace, uid)
+        mounts.build(self._interpreter, workspace, owners)
+
+    def _unprivileged_uid(self) -> int:
+        """For root: an id of this run's own, because the limit on processes counts by user.
+
+        Where not every id exists (a container of an unprivileged user) it is nobody's.
+        """
+        with open("/proc/self/uid_map", encoding="ascii") as table:
+            whole = table.read().split() == ["0", "0", "4294967295"]
+        return _PER_RUN_UIDS + (self._keeper << 6 | self._runs & 63) if whole else _NOBODY
 
 
 def _owners_map(workspace: str, uid: int) -> int | None:
@@ -103,32 +175,11 @@ def _owners_map(workspace: str, uid: int) -> int | None:
         os.waitpid(helper, 0)
 
 
-def _write(path: str, text: str) -> None:
-    with open(path, "w", encoding="ascii") as file:
-        file.write(text)
-
-
-def _first_process(
-    payload: dict[str, Any], status: int, lifeline: int, uid: int, owners: int | None
-) -> None:
-    mounts.enter(
-        payload["interpreter"],
-        payload["workspace"],
-        uid,
-        int(payload["limits"]["work_folder_bytes"]),
-        owners,
-    )
-    _give_up_privileges(uid)
-    _die_with_launcher(lifeline)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # which process 1 does not receive
-    workspace = mounts.WORKSPACE
-    folders = [workspace, f"{workspace}/src"] if payload["workspace"] else []
-    warden.oversee(
-        payload, status, warden.Walls(mounts.BOX, folders, lambda: _confine(payload), _sweep)
-    )
-
-
 def _give_up_privileges(uid: int) -> None:
+    if os.geteuid():  # a user namespace of the run's own, in which its processes are counted
+        gid = os.getegid()
+        libc.unshare(libc.CLONE_NEWUSER)
+        _map_own_ids(uid, gid)
     libc.drop_bounding_set()
     if os.geteuid() != uid:
         os.setgroups([])
@@ -137,16 +188,6 @@ def _give_up_privileges(uid: int) -> None:
     libc.drop_capabilities()
     libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
     libc.prctl(libc.PR_SET_DUMPABLE, 0)  # nobody reads this process's memory or environment
-
-
-def _die_with_launcher(lifeline: int) -> None:
-    libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
-    os.set_blocking(lifeline, False)
-    try:
-        os.read(lifeline, 1)
-    except BlockingIOError:
-        return
-    os._exit(1)  # it died before the line above could take effect
 
 
 def _confine(payload: dict[str, Any]) -> None:

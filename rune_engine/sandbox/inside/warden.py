@@ -127,7 +127,7 @@ def _become_child(
     os.closerange(low + 1, high)
     os.closerange(high + 1, 65536)
     os.chdir(walls.box)
-    runner.prepare(payload["candidate"])
+    runner.prepare(payload, walls.folders, walls.confine)
     walls.confine()
     os.write(status, b"R")
     os.close(status)
