@@ -18,10 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _EVERY_SECONDS = 0.04
-_LAST_SECONDS = 3.0
+_LAST_LOOKS = 75
 _OBJECTS = ("bpf", "perf_event", "io_uring", "userfaultfd", "memfd:")
 _NAMESPACES = ("user", "mnt", "net", "pid")
-_LIMITS = ("Max cpu time", "Max open files", "Max processes", "Max address space", "Max core")
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,8 @@ class Seen:
     privileged: bool = False
     objects: set[str] = field(default_factory=set)
     walls: dict[int, set[tuple[str, ...]]] = field(default_factory=dict)
-    limits: dict[int, set[str]] = field(default_factory=dict)
+    first_limits: dict[int, dict[str, float]] = field(default_factory=dict)
+    raised_limits: set[str] = field(default_factory=set)
     survivors: int = 0
 
     def effects(self, bounds: Bounds) -> set[str]:
@@ -74,7 +74,7 @@ class Seen:
             "open files": self.handles > bounds.handles,
             "privileges": self.privileged,
             "namespaces": any(len(walls) > 1 for walls in self.walls.values()),
-            "limits": any(len(limits) > 1 for limits in self.limits.values()),
+            "limits": bool(self.raised_limits),
             "kernel objects": bool(self.objects),
             "survived": self.survivors > 0,
         }
@@ -84,12 +84,20 @@ class Seen:
 def _named(name: str) -> list[int]:
     """The processes that carry an attack's name; zombies do not count."""
     found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            with suppress(OSError):
-                stat = Path("/proc", entry, "stat").read_text(errors="replace")
-                if f"({name})" in stat and stat.rpartition(")")[2].split()[0] != "Z":
-                    found.append(int(entry))
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            stat = (folder / "stat").read_text(errors="replace")
+            if f"({name})" in stat and stat.rpartition(")")[2].split()[0] != "Z":
+                found.append(int(folder.name))
+    return found
+
+
+def _hard_limits(table: str) -> dict[str, float]:
+    """From the lines "Max NAME   SOFT   HARD   UNIT" of /proc/PID/limits."""
+    found = {}
+    for line in table.splitlines()[1:]:
+        hard = line[26:].split()[1]
+        found[line[:26].strip()] = float("inf") if hard == "unlimited" else float(hard)
     return found
 
 
@@ -135,14 +143,14 @@ class _Watcher:
         status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
         without = status["NoNewPrivs"].strip() == "1" and int(status["CapEff"], 16) == 0
         self.seen.privileged |= not without
-        links = tuple(os.readlink(folder / "ns" / name) for name in _NAMESPACES)
+        links = tuple(str((folder / "ns" / name).readlink()) for name in _NAMESPACES)
         self.seen.walls.setdefault(pid, set()).add(links)
-        table = (folder / "limits").read_text().splitlines()
-        limits = "\n".join(line for line in table if line.startswith(_LIMITS))
-        self.seen.limits.setdefault(pid, set()).add(limits)
-        for handle in os.listdir(folder / "fd")[:100]:
+        now = _hard_limits((folder / "limits").read_text())
+        first = self.seen.first_limits.setdefault(pid, now)
+        self.seen.raised_limits.update(name for name in now if now[name] > first[name])
+        for handle in list((folder / "fd").iterdir())[:100]:
             with suppress(OSError):
-                link = os.readlink(folder / "fd" / handle)
+                link = str(handle.readlink())
                 self.seen.objects.update(kind for kind in _OBJECTS if kind in link)
         return int(status.get("RssAnon", "0 kB").split()[0]) * 1024
 
@@ -160,12 +168,13 @@ class _Watcher:
 
     async def end(self) -> None:
         """Give what is left a moment to end; count and kill what does not."""
-        deadline = asyncio.get_running_loop().time() + _LAST_SECONDS
-        while (left := _named(self._name)) and asyncio.get_running_loop().time() < deadline:
+        for _ in range(_LAST_LOOKS):
+            if not (left := _named(self._name)):
+                return
             await asyncio.sleep(_EVERY_SECONDS)
         self.seen.survivors = len(left)
-        while left := _named(self._name):
-            for pid in left:
+        for _ in range(_LAST_LOOKS):
+            for pid in _named(self._name):
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
             await asyncio.sleep(_EVERY_SECONDS)

@@ -25,7 +25,7 @@ def datagram():
         return sender.sendto(b"x", ("127.0.0.1", TARGET["udp"]))
 
 def dns_query():
-    question = b"\\x00\\x01\\x01\\x00\\x00\\x01" + bytes(6) + b"\\x06secret\\x00\\x00\\x01\\x00\\x01"
+    question = b"\\0\\1\\1\\0\\0\\1" + bytes(6) + b"\\6secret\\0\\0\\1\\0\\1"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.connect(("127.0.0.1", TARGET["udp"]))
         return sender.send(question)

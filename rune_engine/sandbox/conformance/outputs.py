@@ -50,7 +50,9 @@ ATTACKS = (
     Attack("O2", "terminal escapes", _ESCAPES, not_bare=_READER),
     Attack("O3", "markers of ours and of chats", _MARKERS, not_bare=_READER),
     *(
-        Attack("O4", name, f"def done():\n    value = {value}\n    return value\n", not_bare=_READER)
+        Attack(
+            "O4", name, f"def done():\n    value = {value}\n    return value\n", not_bare=_READER
+        )
         for name, value in _ANSWERS.items()
     ),
 )

@@ -183,7 +183,8 @@ def gate():
     place = base + 2048
     page[2048:2064] = address
     code = (
-        b"\\x53\\xb8" + struct.pack("=I", 359) + b"\\xbb\\x02\\0\\0\\0\\xb9\\x01\\0\\0\\0\\x31\\xd2\\xcd\\x80"
+        b"\\x53\\xb8" + struct.pack("=I", 359) + b"\\xbb\\x02\\0\\0\\0"
+        b"\\xb9\\x01\\0\\0\\0\\x31\\xd2\\xcd\\x80"
         b"\\x89\\xc3\\xb9" + struct.pack("=I", place) + b"\\xba\\x10\\0\\0\\0"
         b"\\xb8" + struct.pack("=I", 362) + b"\\xcd\\x80\\x5b\\xc3"
     )
@@ -214,7 +215,9 @@ ATTACKS = (
     Attack("P5", "read another process", _READ_MEMORY, "secret read"),
     Attack("P6", "stop itself", _STOP_SELF, "does not end", endless=True),
     Attack("P7", "type into the terminal", _TERMINAL, "terminal"),
-    Attack("P8", "namespaces and mounts", _NAMESPACES, not_bare="many systems refuse these to users"),
+    Attack(
+        "P8", "namespaces and mounts", _NAMESPACES, not_bare="many systems refuse these to users"
+    ),
     Attack("P9", "privileges and setuid programs", _PRIVILEGES, "privileges"),
     Attack(
         "P10",

@@ -169,7 +169,9 @@ ATTACKS = (
     Attack("R1", "fork bomb", _FORK_BOMB, "processes", alone=True),
     Attack("R2", "one huge allocation", _ONE_ALLOCATION, "memory", alone=True),
     Attack("R3", "memory over many processes", _MANY_PROCESSES, "memory", alone=True),
-    Attack("R4", "memory in memfd, /dev/shm and tmpfs", _SHARED_MEMORY, "shared memory", alone=True),
+    Attack(
+        "R4", "memory in memfd, /dev/shm and tmpfs", _SHARED_MEMORY, "shared memory", alone=True
+    ),
     Attack("R5", "one huge file", _ONE_FILE, "disk", alone=True),
     Attack("R6", "very many files", _MANY_FILES, "inodes", alone=True),
     Attack("R7", "busy threads", _SPIN, "does not end", endless=True),

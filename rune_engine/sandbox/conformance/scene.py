@@ -36,7 +36,7 @@ class Words:
     project: str = field(default_factory=_token)
     victim: str = field(default_factory=_token)
     handle: str = field(default_factory=_token)
-    environment: str = field(default_factory=_token)
+    environment: str = field(default_factory=lambda: os.environ.get(SECRET_VARIABLE) or _token())
     expected: str = field(default_factory=_token)
     mark: str = field(default_factory=_token)
 
@@ -219,7 +219,10 @@ def _unix_listener(address: str) -> socket.socket:
 @contextmanager
 def _victim(word: str) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
-        ["/bin/sleep", "600"], env={"VICTIM": word}, stdin=subprocess.DEVNULL, start_new_session=True
+        ["/bin/sleep", "600"],
+        env={"VICTIM": word},
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         yield process

@@ -1,0 +1,260 @@
+"""Runs every attack on one tier, and reports what held.
+
+An attack escapes when any effect of any kind is seen outside, when the sandbox raises, or when it
+does not answer in time. A forgery succeeds when it passes, in whichever form its tests come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import string
+import sys
+import time
+from collections.abc import Callable, Collection, Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from rune_engine.config import SandboxLimits
+from rune_engine.errors import SandboxUnavailableError
+from rune_engine.sandbox.conformance import forgeries, machine, scene
+from rune_engine.sandbox.conformance.attack import Attack, Forgery, program
+from rune_engine.sandbox.conformance.manifest import ATTACKS, FORGERIES, REQUIREMENTS
+from rune_engine.sandbox.sandbox import Sandbox
+from rune_engine.sandbox.verdict import Infra, Pass, Verdict
+
+_AT_ONCE = 3
+_ANSWER_SECONDS = 90.0
+_LIMITS = SandboxLimits(wall_seconds=10, cpu_seconds=8)
+_ENDLESS_LIMITS = SandboxLimits(wall_seconds=2, cpu_seconds=1)
+_BOUNDS = machine.Bounds(
+    processes=_LIMITS.processes,
+    memory_bytes=_LIMITS.memory_bytes * 5 // 4,
+    shared_bytes=256 * 1024**2,
+    disk_bytes=1024**3,
+    files=50_000,
+    handles=10_000,
+)
+
+
+class Row(BaseModel):
+    """How one attack ended; `effects` are what was seen outside, `verdict` what it was judged."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    name: str
+    verdict: str
+    effects: tuple[str, ...] = ()
+    forged: bool = False
+    no_verdict: str | None = None
+
+    @property
+    def label(self) -> str:
+        return f"{self.id} {self.name}"
+
+    @property
+    def held(self) -> bool:
+        return not self.effects and not self.forged
+
+
+class Report(BaseModel):
+    """What a tier gives on this machine.
+
+    `limits` says what the tier does not claim to hold; `skipped` what could not be
+    judged, and why.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tier: str
+    attacks: int
+    escaped: tuple[str, ...]
+    forged: tuple[str, ...]
+    limits: tuple[str, ...]
+    skipped: dict[str, str]
+    seconds: float
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class _Answer:
+    verdict: Verdict | None
+    effects: frozenset[str] = frozenset()
+
+    @property
+    def said(self) -> str:
+        return "" if self.verdict is None else self.verdict.model_dump_json()
+
+    @property
+    def printed(self) -> str:
+        evidence = self.verdict.evidence if self.verdict is not None else None
+        return evidence.stdout if evidence is not None else ""
+
+
+async def check(
+    sandbox: Sandbox,
+    *,
+    only: Collection[str] = (),
+    limits: Iterable[str] = (),
+    progress: Callable[[str], None] = lambda label: None,
+) -> Report:
+    """Attack `sandbox`.
+
+    Args:
+        only: ids; every attack when empty.
+        limits: what the tier does not claim, in words.
+        progress: called with each attack's label when it is over.
+
+    Raises:
+        SandboxUnavailableError: nothing can be run on this tier, or right answers do not pass.
+    """
+    began = time.monotonic()
+    os.environ.setdefault(scene.SECRET_VARIABLE, secrets.token_hex(16))
+    await _refuse_unless_it_judges(sandbox)
+    rows = await _attack_all(sandbox, only, progress)
+    await _refuse_unless_it_judges(sandbox)  # still, after all of that
+    skipped = {row.label: row.no_verdict for row in rows if row.no_verdict is not None}
+    if not only or set(only) & {"N6"}:
+        skipped |= _unarmed()
+    skipped |= _not_applicable(only)
+    return Report(
+        tier=sandbox.describe(),
+        attacks=len(rows),
+        escaped=tuple(row.label for row in rows if row.effects),
+        forged=tuple(row.label for row in rows if row.forged),
+        limits=tuple(limits),
+        skipped=skipped,
+        seconds=round(time.monotonic() - began, 1),
+        rows=tuple(rows),
+    )
+
+
+async def _refuse_unless_it_judges(sandbox: Sandbox) -> None:
+    """Right candidates pass and wrong ones fail in every form, or nothing here means anything."""
+    for form, tests in forgeries.FORMS.items():
+        right = await sandbox.run(forgeries.RIGHT, tests, limits=_LIMITS)
+        wrong = await sandbox.run(forgeries.WRONG, tests, limits=_LIMITS)
+        if (right.kind, wrong.kind) != ("pass", "fail"):
+            raise SandboxUnavailableError(
+                f"The sandbox misjudges plain code with tests as {form}: {right}, {wrong}",
+                next_step="Report this with the output of `rune sandbox check --json`.",
+            )
+
+
+def number_of_attacks(only: Collection[str] = ()) -> int:
+    """How many rows a report about `only` will have."""
+    attacks = sum(not only or attack.id in only for attack in ATTACKS)
+    return attacks + sum(len(_forms(each)) for each in FORGERIES if not only or each.id in only)
+
+
+def _forms(forgery: Forgery) -> dict[str, str]:
+    return {"own tests": forgery.tests} if forgery.tests else forgeries.FORMS
+
+
+async def _attack_all(
+    sandbox: Sandbox, only: Collection[str], progress: Callable[[str], None]
+) -> list[Row]:
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(work: Coroutine[Any, Any, Row]) -> Row:
+        async with slots:
+            row = await work
+        progress(row.label)
+        return row
+
+    wanted = [attack for attack in ATTACKS if not only or attack.id in only]
+    forged = [forgery for forgery in FORGERIES if not only or forgery.id in only]
+    together = [_attacked(sandbox, attack) for attack in wanted if not attack.alone]
+    together += [row for forgery in forged for row in _forged(sandbox, forgery)]
+    rows = await asyncio.gather(*(one(work) for work in together))
+    for attack in wanted:
+        if attack.alone:
+            rows.append(await one(_attacked(sandbox, attack)))
+    order = {requirement.id: place for place, requirement in enumerate(REQUIREMENTS)}
+    return sorted(rows, key=lambda row: order[row.id])
+
+
+async def _attacked(sandbox: Sandbox, attack: Attack) -> Row:
+    """One attack on its own scene; once more when there was no verdict."""
+    row = await _attacked_once(sandbox, attack)
+    if row.no_verdict is not None and row.held:
+        return await _attacked_once(sandbox, attack)
+    return row
+
+
+async def _attacked_once(sandbox: Sandbox, attack: Attack) -> Row:
+    limits = _ENDLESS_LIMITS if attack.endless else _LIMITS
+    after = _Answer(None)
+    with scene.scene(scene.Sizes(confined=True)) as here:
+        tests = string.Template(attack.tests).safe_substitute(expected=here.words.expected)
+        async with machine.watching(here.name, shared=attack.alone) as seen:
+            code = program(attack.program, here.target())
+            answer = await _answer(sandbox, code, tests, limits)
+            if attack.then:
+                code = program(attack.then, here.target(marked=False))
+                after = await _answer(sandbox, code, tests, limits)
+        said = answer.said + after.said.replace(here.words.mark, "") if attack.then else answer.said
+        effects = here.effects(said, answer.printed, after.said) | seen.effects(_BOUNDS)
+    effects |= answer.effects | after.effects
+    row = _row(attack.id, attack.name, answer.verdict, tuple(sorted(effects)))
+    if attack.endless and sys.platform == "linux" and not seen.times:
+        return row.model_copy(update={"no_verdict": "its processes could not be watched"})
+    return row
+
+
+def _row(id: str, name: str, verdict: Verdict | None, effects: tuple[str, ...] = ()) -> Row:
+    return Row(
+        id=id,
+        name=name,
+        verdict=verdict.kind if verdict is not None else "none",
+        effects=effects,
+        no_verdict=f"no verdict: {verdict.message}" if isinstance(verdict, Infra) else None,
+    )
+
+
+def _forged(sandbox: Sandbox, forgery: Forgery) -> list[Coroutine[Any, Any, Row]]:
+    async def judge(form: str, tests: str) -> Row:
+        answer = await _answer(sandbox, forgery.candidate, tests, _ENDLESS_LIMITS)
+        name = f"{forgery.name}; {form}"
+        row = _row(forgery.id, name, answer.verdict, tuple(sorted(answer.effects)))
+        # That a forgery brings the judge to say nothing is what it may well end in.
+        return row.model_copy(
+            update={"forged": isinstance(answer.verdict, Pass), "no_verdict": None}
+        )
+
+    return [judge(form, tests) for form, tests in _forms(forgery).items()]
+
+
+async def _answer(sandbox: Sandbox, code: str, tests: str, limits: SandboxLimits) -> _Answer:
+    """The verdict, and the effects that can be seen on it or instead of it."""
+    try:
+        run = sandbox.run(code, tests, limits=limits)
+        verdict = await asyncio.wait_for(run, _ANSWER_SECONDS)
+        text = verdict.model_dump_json()
+        same = type(verdict).model_validate_json(text).model_dump_json() == text
+    except TimeoutError:
+        return _Answer(None, frozenset({"does not end"}))
+    except Exception as error:  # noqa: BLE001  what a candidate makes the engine raise is a finding
+        return _Answer(None, frozenset({f"raises {type(error).__name__}: {error}"[:200]}))
+    found = {"flooded": len(text) > _BOUNDS.answer_bytes, "no JSON": not same}
+    return _Answer(verdict, frozenset(effect for effect, happened in found.items() if happened))
+
+
+def _unarmed() -> dict[str, str]:
+    """Attacks whose witness this machine cannot have."""
+    with scene.scene(scene.SMALL) as here:
+        if here.target()["vsock"]:
+            return {}
+    return {"N6 vsock": "this machine has no vsock to listen on"}
+
+
+def _not_applicable(only: Collection[str]) -> dict[str, str]:
+    return {
+        f"{each.id} {each.title}": each.checked
+        for each in REQUIREMENTS
+        if each.checked != "attack" and (not only or each.id in only)
+    }
