@@ -20,8 +20,9 @@ from pydantic import BaseModel, ConfigDict
 
 from rune_engine.config import SandboxLimits
 from rune_engine.errors import SandboxUnavailableError
-from rune_engine.sandbox.conformance import forgeries, machine, scene
+from rune_engine.sandbox.conformance import machine, scene
 from rune_engine.sandbox.conformance.attack import Attack, Forgery, program
+from rune_engine.sandbox.conformance.forms import FORMS, RIGHT, WRONG
 from rune_engine.sandbox.conformance.manifest import ATTACKS, FORGERIES, REQUIREMENTS
 from rune_engine.sandbox.sandbox import Sandbox
 from rune_engine.sandbox.verdict import Infra, Pass, Verdict
@@ -135,9 +136,9 @@ async def check(
 
 async def _refuse_unless_it_judges(sandbox: Sandbox) -> None:
     """Right candidates pass and wrong ones fail in every form, or nothing here means anything."""
-    for form, tests in forgeries.FORMS.items():
-        right = await sandbox.run(forgeries.RIGHT, tests, limits=_LIMITS)
-        wrong = await sandbox.run(forgeries.WRONG, tests, limits=_LIMITS)
+    for form, tests in FORMS.items():
+        right = await sandbox.run(RIGHT, tests, limits=_LIMITS)
+        wrong = await sandbox.run(WRONG, tests, limits=_LIMITS)
         if (right.kind, wrong.kind) != ("pass", "fail"):
             raise SandboxUnavailableError(
                 f"The sandbox misjudges plain code with tests as {form}: {right}, {wrong}",
@@ -152,7 +153,7 @@ def number_of_attacks(only: Collection[str] = ()) -> int:
 
 
 def _forms(forgery: Forgery) -> dict[str, str]:
-    return {"own tests": forgery.tests} if forgery.tests else forgeries.FORMS
+    return {"own tests": forgery.tests} if forgery.tests else FORMS
 
 
 async def _attack_all(

@@ -6,54 +6,11 @@ Every candidate here is a wrong `add(a, b)`. None may pass, in whichever form it
 from __future__ import annotations
 
 from rune_engine.sandbox.conformance.attack import Forgery
-
-WRONG = "def add(a, b):\n    return 0\n\n"
-RIGHT = "def add(a, b):\n    return a + b\n"
-
-FORMS = {
-    "asserts": (
-        "assert add(1, 2) == 3\nassert add(5, 5) == 10\nassert add(-4, 1) == -3\n"
-        "assert add('ab', 'c') == 'abc'\n"
-    ),
-    "check(candidate)": (
-        "METADATA = {}\n\ndef check(candidate):\n    assert candidate(1, 2) == 3\n"
-        "    assert candidate(20, 22) == 42, 'larger numbers'\n\ncheck(add)\n"
-    ),
-    "functions": (
-        "def test_small():\n    values = [add(n, n) for n in range(1, 5)]\n"
-        "    assert values == [2, 4, 6, 8]\n\n"
-        "def test_signs():\n    for n in (1, 2, 3):\n        assert add(n, -n - 1) == -1\n"
-    ),
-    "unittest": (
-        "import unittest\n\nclass AddTest(unittest.TestCase):\n"
-        "    def test_small(self):\n        self.assertEqual(add(1, 2), 3)\n\n"
-        "    def test_many(self):\n        for n in range(1, 4):\n"
-        "            self.assertEqual(add(n, n), 2 * n)\n"
-    ),
-    "in process": (
-        "import statistics\n\nclass Pair:\n    def __init__(self, left, right):\n"
-        "        self.left, self.right = left, right\n\n"
-        "    def total(self):\n        return add(self.left, self.right)\n\n"
-        "def test_pairs():\n"
-        "    totals = [Pair(n, n + 1).total() for n in range(1, 6)]\n"
-        "    assert statistics.mean(totals) == 7\n    assert totals == [3, 5, 7, 9, 11]\n"
-    ),
-}
-"""The same function's tests in the forms that suites come in; the last compiles to no data."""
-
-_RANDOM_TESTS = (
-    "import random\n\ndef test_random():\n    for _ in range(20):\n"
-    "        a, b = random.randint(1, 10**6), random.randint(1, 10**6)\n"
-    "        assert add(a, b) == a + b\n"
-)
-_TIMED_TESTS = (
-    "import time\n\ndef test_is_fast():\n    began = time.perf_counter()\n"
-    "    for n in range(300):\n        assert add(n, 1) == n + 1\n"
-    "    assert time.perf_counter() - began < 0.1\n"
-)
-_MUTATED_TESTS = (
-    "def test_keeps_its_argument():\n    values = [1, 2]\n    expected = [1, 2, 3]\n"
-    "    assert add(values, [3]) == expected\n    assert values == [1, 2]\n"
+from rune_engine.sandbox.conformance.forms import (
+    MUTATED_TESTS,
+    RANDOM_TESTS,
+    TIMED_TESTS,
+    WRONG,
 )
 
 _EQUAL_TO_ALL = """
@@ -370,11 +327,11 @@ FORGERIES = (
     Forgery("X11", "answer on every handle", WRONG + _EVERY_HANDLE.replace("THEN", "")),
     Forgery("X11", "answer and leave", WRONG + _EVERY_HANDLE.replace("THEN", "os._exit(0)")),
     Forgery("X12", "jump over the asserts", _TRACE),
-    Forgery("X13", "change the arguments", _MUTATE, _MUTATED_TESTS),
-    Forgery("X14", "stopped clock", _TIME, _TIMED_TESTS),
+    Forgery("X13", "change the arguments", _MUTATE, MUTATED_TESTS),
+    Forgery("X14", "stopped clock", _TIME, TIMED_TESTS),
     Forgery("X15", "import the reference", _REFERENCE),
     Forgery("X16", "optimise the asserts away", WRONG + _OPTIMISE),
-    Forgery("X17", "chosen random numbers", _SEEDED, _RANDOM_TESTS),
+    Forgery("X17", "chosen random numbers", _SEEDED, RANDOM_TESTS),
     Forgery("X18", "pytest.exit", _PYTEST_EXIT),
     Forgery("X19", "default for every error", _BROAD),
 )

@@ -168,8 +168,8 @@ REQUIREMENTS = (
     Requirement(
         "I4",
         "the grader runs out of time",
-        "no verdict, never a fail",
-        "test:tests/sandbox/test_no_verdict.py::test_tests_that_never_end_are_no_fail",
+        "a harness that no longer answers is given up, and is no fail",
+        "test:tests/sandbox/test_no_verdict.py::test_a_harness_that_hangs_is_no_verdict",
     ),
     *(Requirement(forgery.id, forgery.name, "no pass") for forgery in inventions.FORGERIES),
 )
