@@ -367,6 +367,8 @@ class _Compiler:
         for value in (*args, *kwargs.values()):
             for part in _mutable_parts(value):
                 self.passed_in[id(part)] = part
+        if function[:1].isupper():
+            raise Beyond(f"the class {function}")
         if len(self.calls) >= _MOST_CALLS:
             raise Beyond(f"they make more than {_MOST_CALLS} calls")
         self.calls.append(Call(function, copy.deepcopy(args), copy.deepcopy(kwargs)))

@@ -15,10 +15,11 @@ from rune_engine.config import SandboxLimits
 from rune_engine.errors import InvalidInputError, SandboxUnavailableError
 from rune_engine.sandbox import probe
 from rune_engine.sandbox.judge import judge
-from rune_engine.sandbox.plan import plan_tests
 from rune_engine.sandbox.process import Ended, run_isolated
+from rune_engine.sandbox.suite import Suite, ready
 from rune_engine.sandbox.tiers import Tier, choose
-from rune_engine.sandbox.verdict import Evidence, Infra, Verdict
+from rune_engine.sandbox.verdict import Evidence, Infra, Oracle, Pass, Verdict
+from rune_engine.suspicion import suspicion
 
 
 def _sha256(text: str) -> str:
@@ -77,12 +78,17 @@ class Sandbox:
         *,
         workspace: Path | None = None,
         limits: SandboxLimits | None = None,
+        confirm: bool = False,
+        strongest: Oracle = "outside",
     ) -> Verdict:
-        """Run `candidate` as `solution.py`, then `tests` with its names in scope.
+        """Run `candidate` as `solution.py`, and judge it by `tests`.
 
         Args:
             workspace: a folder of packages the code may import; it sees it read-only.
             limits: instead of the instance's own.
+            confirm: for what will be learned from: a pass must come again under another hash
+                seed and in the reverse order, and the tests must fail without a candidate.
+            strongest: use no stronger oracle than this one.
 
         Raises:
             SandboxUnavailableError: this machine cannot isolate the run.
@@ -94,47 +100,73 @@ class Sandbox:
                 next_step="Pass the absolute path of an existing project folder.",
             )
         await self.probe()
-        return await self._run_unprobed(candidate, tests, workspace, limits or self._limits)
+        suite = ready(tests, strongest)
+        trial = _Trial(suite, workspace, limits or self._limits)
+        verdict = await trial.run(candidate)
+        return await trial.confirm(candidate, verdict) if confirm else verdict
 
-    async def _run_unprobed(
-        self,
-        candidate: str,
-        tests: str,
-        workspace: Path | None = None,
-        limits: SandboxLimits | None = None,
-    ) -> Verdict:
-        limits = limits or self._limits
-        plan = plan_tests(tests)
-        if plan.problem is not None:
-            return Infra(message=plan.problem)
+    async def _run_unprobed(self, candidate: str, tests: str) -> Verdict:
+        return await _Trial(ready(tests), None, self._limits).run(candidate)
+
+
+class _Trial:
+    """The runs that one verdict takes."""
+
+    def __init__(self, suite: Suite, workspace: Path | None, limits: SandboxLimits) -> None:
+        self._suite = suite
+        self._workspace = workspace.resolve() if workspace is not None else None
+        self._limits = limits
+
+    async def run(self, candidate: str, *, second: bool = False) -> Verdict:
+        """The verdict on one run of `candidate`."""
+        if self._suite.problem is not None:
+            return Infra(message=self._suite.problem)
+        verdict = await self._run(candidate, second=second)
+        if isinstance(verdict, Infra) and verdict.message == "crosses":
+            self._suite = self._suite.within()
+            verdict = await self._run(candidate, second=second)
+        return verdict
+
+    async def confirm(self, candidate: str, verdict: Verdict) -> Verdict:
+        """`verdict`, where it is a pass only if a second run and the negative control agree."""
+        if not isinstance(verdict, Pass):
+            return verdict
+        again = await self.run(candidate, second=True)
+        if not isinstance(again, Pass):
+            message = f"The pass is not repeatable: the second run ended in {again.kind}."
+            return Infra(message=message, evidence=verdict.evidence)
+        assert verdict.evidence is not None
+        if verdict.evidence.controls is None:
+            without = await self.run(self._suite.stub())
+            if isinstance(without, Pass):
+                message = "The tests decide nothing: they pass without a candidate."
+                return Infra(message=message, evidence=verdict.evidence)
+        sure = {"confirmed": True, "controls": True}
+        return Pass(evidence=verdict.evidence.model_copy(update=sure))
+
+    async def _run(self, candidate: str, *, second: bool) -> Verdict:
         tier, secret = choose(), secrets.token_hex(16).encode()
-        request = {
-            "candidate": candidate,
-            "tests": tests,
-            "to_call": list(plan.to_call),
-            "secret": secret,
-        }
-        folder = workspace.resolve() if workspace is not None else None
+        request = self._suite.request(candidate, secret, second=second)
         try:
-            ended = await run_isolated(tier, request, folder, limits)
+            ended = await run_isolated(tier, request, self._workspace, self._limits)
         except OSError as error:
             return Infra(message=f"The sandbox could not start: {error}")
-        evidence = _evidence(tier, ended, candidate, tests, limits)
-        return judge(ended, secret, limits, evidence)
+        evidence = self._evidence(tier, ended, candidate)
+        return judge(self._suite, ended, secret, self._limits, evidence, second=second)
 
-
-def _evidence(
-    tier: Tier, ended: Ended, candidate: str, tests: str, limits: SandboxLimits
-) -> Evidence:
-    return Evidence(
-        tier=tier.name,
-        in_process=True,
-        limits=limits.model_dump(),
-        runner_sha256=runner_sha256(),
-        tests_sha256=_sha256(tests),
-        candidate_sha256=_sha256(candidate),
-        wall_seconds=ended.wall_seconds,
-        stdout=ended.stdout,
-        stderr=ended.stderr,
-        exit_code=ended.children[-1].exit_code if ended.children else None,
-    )
+    def _evidence(self, tier: Tier, ended: Ended, candidate: str) -> Evidence:
+        return Evidence(
+            tier=tier.name,
+            oracle=self._suite.oracle,
+            in_process=self._suite.oracle == "inside",
+            not_outside=self._suite.reason,
+            limits=self._limits.model_dump(),
+            runner_sha256=runner_sha256(),
+            tests_sha256=_sha256(self._suite.tests),
+            candidate_sha256=_sha256(candidate),
+            wall_seconds=ended.wall_seconds,
+            stdout=ended.stdout,
+            stderr=ended.stderr,
+            exit_code=ended.children[-1].exit_code if ended.children else None,
+            suspicion=suspicion(candidate, self._suite.tests),
+        )

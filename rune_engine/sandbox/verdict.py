@@ -10,6 +10,22 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Oracle = Literal["outside", "beside", "inside"]
+"""Where the tests decided: in the engine, over data; in a process of their own within the walls, to
+which only values cross from the candidate's; or in the candidate's own process."""
+
+
+class CaseResult(BaseModel):
+    """How one expectation of a compiled suite came out; seconds are those of its calls."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    ok: bool
+    wall_seconds: float
+    cpu_seconds: float
+    message: str = ""
+
 
 class Evidence(BaseModel):
     """How the verdict was reached, so that it can be reproduced.
@@ -20,7 +36,19 @@ class Evidence(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     tier: str
-    in_process: bool = Field(description="True while the tests share the candidate's process.")
+    profile: Literal["pure", "project"] = "pure"
+    oracle: Oracle
+    in_process: bool = Field(description="True where the tests share the candidate's process.")
+    not_outside: str = Field(default="", description="Why the tests were not compiled to data.")
+    cases: tuple[CaseResult, ...] = ()
+    controls: bool | None = Field(
+        default=None,
+        description="Whether the tests failed with a stand-in for the candidate; None: not tried.",
+    )
+    confirmed: bool = Field(
+        default=False, description="A second run, another hash seed and order, agreed."
+    )
+    suspicion: tuple[str, ...] = ()
     limits: dict[str, int | float]
     runner_sha256: str
     tests_sha256: str

@@ -33,6 +33,13 @@ class Opaque:
     def __repr__(self) -> str:
         return f"<{self.name}>"
 
+    def _refuse(self, *_: object) -> NoReturn:
+        raise AssertionError(f"{self!r} is not a plain value and cannot be compared")
+
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
+    __bool__ = __len__ = __iter__ = __contains__ = __call__ = _refuse
+    __hash__ = object.__hash__
+
 
 class NotAValue(Exception):
     """These bytes are not what `encode` makes."""
@@ -134,7 +141,7 @@ def decode(data: bytes) -> Any:
         if end != len(body):
             raise NotAValue("something follows the value")
         return _Decoder().value(tree, 0)
-    except (ValueError, TypeError, RecursionError, OverflowError) as error:
+    except (ValueError, TypeError, RecursionError, OverflowError, AssertionError) as error:
         raise NotAValue(f"not a value: {type(error).__name__}") from error
 
 
@@ -176,7 +183,7 @@ def _listed(items: Any, tag: str) -> list[Any]:
 
 def _set(items: list[Any]) -> set[Any]:
     result = set(items)
-    if len(result) != len(items) and not any(item != item for item in items):
+    if len(result) != len(items):
         raise NotAValue("a member is there twice")
     return result
 
