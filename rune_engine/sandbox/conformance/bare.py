@@ -13,7 +13,7 @@ from rune_engine.sandbox.conformance import machine, scene
 from rune_engine.sandbox.conformance.attack import Attack, program
 
 _SECONDS = 8.0
-_ENDLESS_SECONDS = 2.5
+_ENDLESS_SECONDS = 1.5
 
 
 async def effects(attack: Attack) -> set[str]:

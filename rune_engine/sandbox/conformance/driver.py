@@ -1,7 +1,9 @@
 """Runs every attack on one tier, and reports what held.
 
 An attack escapes when any effect of any kind is seen outside, when the sandbox raises, or when it
-does not answer in time. A forgery succeeds when it passes, in whichever form its tests come.
+does not answer in time. A forgery succeeds when it passes, in whichever form its tests come. Tests
+that must share the candidate's process cannot be defended there: such a pass says so, and counts
+as forged unless it is also marked as suspicious, which nothing is promoted or trained on.
 """
 
 from __future__ import annotations
@@ -25,9 +27,10 @@ from rune_engine.sandbox.conformance.attack import Attack, Forgery, program
 from rune_engine.sandbox.conformance.forms import FORMS, RIGHT, WRONG
 from rune_engine.sandbox.conformance.manifest import ATTACKS, FORGERIES, REQUIREMENTS
 from rune_engine.sandbox.sandbox import Sandbox
-from rune_engine.sandbox.verdict import Infra, Pass, Verdict
+from rune_engine.sandbox.verdict import Infra, Oracle, Pass, Timeout, Verdict
 
 _AT_ONCE = 3
+_JUDGED_INSIDE = ("own tests", "asserts", "unittest")
 _ANSWER_SECONDS = 90.0
 _LIMITS = SandboxLimits(wall_seconds=10, cpu_seconds=8)
 _ENDLESS_LIMITS = SandboxLimits(wall_seconds=2, cpu_seconds=1)
@@ -51,6 +54,7 @@ class Row(BaseModel):
     verdict: str
     effects: tuple[str, ...] = ()
     forged: bool = False
+    flagged: bool = False
     no_verdict: str | None = None
 
     @property
@@ -66,7 +70,7 @@ class Report(BaseModel):
     """What a tier gives on this machine.
 
     `limits` says what the tier does not claim to hold; `skipped` what could not be
-    judged, and why.
+    judged, and why; `flagged` are forgeries that passed in their own process and were suspected.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -75,6 +79,7 @@ class Report(BaseModel):
     attacks: int
     escaped: tuple[str, ...]
     forged: tuple[str, ...]
+    flagged: tuple[str, ...]
     limits: tuple[str, ...]
     skipped: dict[str, str]
     seconds: float
@@ -127,6 +132,7 @@ async def check(
         attacks=len(rows),
         escaped=tuple(row.label for row in rows if row.effects),
         forged=tuple(row.label for row in rows if row.forged),
+        flagged=tuple(row.label for row in rows if row.flagged),
         limits=tuple(limits),
         skipped=skipped,
         seconds=round(time.monotonic() - began, 1),
@@ -152,8 +158,14 @@ def number_of_attacks(only: Collection[str] = ()) -> int:
     return attacks + sum(len(_forms(each)) for each in FORGERIES if not only or each.id in only)
 
 
-def _forms(forgery: Forgery) -> dict[str, str]:
-    return {"own tests": forgery.tests} if forgery.tests else FORMS
+def _forms(forgery: Forgery) -> list[tuple[str, str, Oracle]]:
+    """(name, tests, the strongest oracle) of every way in which `forgery` is judged."""
+    forms = {"own tests": forgery.tests} if forgery.tests else FORMS
+    best: list[tuple[str, str, Oracle]] = [
+        (name, tests, "outside") for name, tests in forms.items()
+    ]
+    weakest = [name for name in forms if name in _JUDGED_INSIDE]
+    return [*best, *((f"{name}, in its own process", forms[name], "inside") for name in weakest)]
 
 
 async def _attack_all(
@@ -202,7 +214,8 @@ async def _attacked_once(sandbox: Sandbox, attack: Attack) -> Row:
         effects = here.effects(said, answer.printed, after.said) | seen.effects(_BOUNDS)
     effects |= answer.effects | after.effects
     row = _row(attack.id, attack.name, answer.verdict, tuple(sorted(effects)))
-    if attack.endless and sys.platform == "linux" and not seen.times:
+    timed_out = isinstance(answer.verdict, Timeout)
+    if timed_out and sys.platform == "linux" and not seen.times:
         return row.model_copy(update={"no_verdict": "its processes could not be watched"})
     return row
 
@@ -218,22 +231,35 @@ def _row(id: str, name: str, verdict: Verdict | None, effects: tuple[str, ...] =
 
 
 def _forged(sandbox: Sandbox, forgery: Forgery) -> list[Coroutine[Any, Any, Row]]:
-    async def judge(form: str, tests: str) -> Row:
-        answer = await _answer(sandbox, forgery.candidate, tests, _ENDLESS_LIMITS)
+    async def judge(form: str, tests: str, strongest: Oracle) -> Row:
+        answer = await _answer(sandbox, forgery.candidate, tests, _ENDLESS_LIMITS, strongest)
+        passed = isinstance(answer.verdict, Pass)
+        flagged = passed and _is_flagged(answer.verdict)
         name = f"{forgery.name}; {form}"
         row = _row(forgery.id, name, answer.verdict, tuple(sorted(answer.effects)))
         # That a forgery brings the judge to say nothing is what it may well end in.
         return row.model_copy(
-            update={"forged": isinstance(answer.verdict, Pass), "no_verdict": None}
+            update={"forged": passed and not flagged, "flagged": flagged, "no_verdict": None}
         )
 
-    return [judge(form, tests) for form, tests in _forms(forgery).items()]
+    return [judge(*form) for form in _forms(forgery)]
 
 
-async def _answer(sandbox: Sandbox, code: str, tests: str, limits: SandboxLimits) -> _Answer:
+def _is_flagged(verdict: Verdict | None) -> bool:
+    evidence = verdict.evidence if verdict is not None else None
+    return evidence is not None and evidence.in_process and bool(evidence.suspicion)
+
+
+async def _answer(
+    sandbox: Sandbox,
+    code: str,
+    tests: str,
+    limits: SandboxLimits,
+    strongest: Oracle = "outside",
+) -> _Answer:
     """The verdict, and the effects that can be seen on it or instead of it."""
     try:
-        run = sandbox.run(code, tests, limits=limits)
+        run = sandbox.run(code, tests, limits=limits, strongest=strongest)
         verdict = await asyncio.wait_for(run, _ANSWER_SECONDS)
         text = verdict.model_dump_json()
         same = type(verdict).model_validate_json(text).model_dump_json() == text

@@ -210,7 +210,13 @@ for _ in range(5):
 ATTACKS = (
     Attack("P1", "every signal ignored", _IGNORE_SIGNALS, "does not end", endless=True),
     Attack("P2", "daemon by two forks", f"KEEP = False\n{_DAEMON}", "survived"),
-    Attack("P3", "daemon that holds the output open", f"KEEP = True\n{_DAEMON}", "survived"),
+    Attack(
+        "P3",
+        "daemon that holds the output open",
+        f"KEEP = True\n{_DAEMON}",
+        "survived",
+        endless=True,
+    ),
     Attack("P4", "kill another process", _KILL, "victim ended"),
     Attack("P5", "read another process", _READ_MEMORY, "secret read"),
     Attack("P6", "stop itself", _STOP_SELF, "does not end", endless=True),

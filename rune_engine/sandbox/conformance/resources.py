@@ -76,10 +76,12 @@ time.sleep(0.3)
 _ONE_FILE = """
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
+block = os.urandom(2**22)
+
 def grow(path):
     with open(path, "wb", buffering=0) as file:
         for _ in range(TARGET["bytes"] // 2**22):
-            file.write(os.urandom(2**22))
+            file.write(block)
 
 for folder in (".", "/tmp", "/var/tmp", "/dev/shm", "/work"):
     attempt(grow, folder + "/" + TARGET["name"])
