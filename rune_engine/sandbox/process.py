@@ -145,7 +145,9 @@ class _Attempt:
 
     async def _started(self) -> RunProcess | None:
         try:
-            return await asyncio.wait_for(self._streams.status.started(), _ANSWER_SECONDS)
+            # Not `wait_for`, which before Python 3.12 can lose a cancellation.
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                return await self._streams.status.started()
         except TimeoutError:
             self.silent = True
             return None
@@ -157,7 +159,8 @@ class _Attempt:
             process = None if self.silent else await self._started()
             if process is not None:
                 process.kill()
-                await asyncio.wait_for(process.ended(), _GRACE_SECONDS)
+                async with asyncio.timeout(_GRACE_SECONDS):
+                    await process.ended()
         except TimeoutError:
             self.silent = True
         finally:

@@ -41,7 +41,7 @@ class Tier:
 
     def configuration(self) -> dict[str, Any]:
         """What the launcher must know about this machine."""
-        return {"interpreter": interpreter_folders()}
+        return {"interpreter": interpreter_folders(), "programs": program_folders()}
 
 
 def environment(hash_seed: int = 0) -> dict[str, str]:
@@ -71,6 +71,16 @@ def interpreter_folders() -> list[str]:
     spellings = [path for folder in folders for path in (folder, folder.resolve())]
     outside = [path for path in spellings if path.is_dir() and not path.is_relative_to("/usr")]
     return list(dict.fromkeys(str(path) for path in outside))
+
+
+def program_folders() -> list[str]:
+    """Where `python` and what is installed beside it are, when not under /usr: for projects."""
+    outside = [Path(prefix) for prefix in (sys.prefix, sys.base_prefix)]
+    return [
+        str(path)
+        for path in dict.fromkeys(outside)
+        if path.is_dir() and not path.is_relative_to("/usr") and len(path.parts) > 1
+    ]
 
 
 def choose() -> Tier:

@@ -179,7 +179,8 @@ class Zygote:
             handle = os.pidfd_open(self.pid)
             try:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(_readable(handle), _STOP_SECONDS)
+                    async with asyncio.timeout(_STOP_SECONDS):
+                        await _readable(handle)
             finally:
                 os.close(handle)
         self.close()

@@ -20,7 +20,16 @@ import os
 import signal
 import sys
 
-from rune_engine.sandbox.inside import confinement, landlock, libc, mounts, seccomp, warden, zygote
+from rune_engine.sandbox.inside import (
+    confinement,
+    landlock,
+    libc,
+    mounts,
+    project,
+    seccomp,
+    warden,
+    zygote,
+)
 
 TYPE_CHECKING = False  # as a type checker reads it, without the cost of importing typing
 if TYPE_CHECKING:
@@ -92,12 +101,20 @@ class _Nursery:
         self._keeper = keeper
         self._runs = 0
         self._interpreter: list[str] = []
+        self._programs: list[str] = []
         self._own_pids = self._whole_root = -1
+        self._every_id_exists = False
+        self._sockets_kept_apart = landlock.abi() >= _SCOPES_ABSTRACT_SOCKETS
 
     def open(self, channel: int, configuration: dict[str, Any]) -> NoReturn:
         if configuration["preload"]:
             zygote.preload()
         self._interpreter = configuration["interpreter"]
+        self._programs = configuration["programs"]
+        with open("/proc/self/uid_map", encoding="ascii") as table:
+            self._every_id_exists = table.read().split() == ["0", "0", "4294967295"]
+        libc.drop_bounding_set()
+        seccomp.prepare("pure")
         mounts.keep_to_ourselves()
         self._own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY)
         self._whole_root = os.open("/proc/self/ns/mnt", os.O_RDONLY)
@@ -116,25 +133,31 @@ class _Nursery:
 
     def _run(self, payload: dict[str, Any], status: int) -> NoReturn:
         uid = os.geteuid() or self._unprivileged_uid()
-        if landlock.abi() < _SCOPES_ABSTRACT_SOCKETS:
+        if not self._sockets_kept_apart:
             libc.unshare(libc.CLONE_NEWNET)
         self._enter_root(payload, uid)
         mounts.mount_own(uid, int(payload["limits"]["work_folder_bytes"]))
         _give_up_privileges(uid)
-        workspace = mounts.WORKSPACE
-        folders = [workspace, f"{workspace}/src"] if payload["workspace"] else []
+        folders = []
+        if payload["profile"] == "pure" and payload["workspace"]:
+            folders = [mounts.WORKSPACE, f"{mounts.WORKSPACE}/src"]
         walls = warden.Walls(mounts.BOX, folders, lambda: _confine(payload), _sweep)
         warden.oversee(payload, status, walls)
 
     def _enter_root(self, payload: dict[str, Any], uid: int) -> None:
         """A copy of the prepared root; or, to add what only this run may see, one built anew."""
         workspace = payload["workspace"]
-        if workspace is None:
+        if payload["profile"] == "pure" and workspace is None:
             libc.unshare(libc.CLONE_NEWNS)
             return
         libc.setns(self._whole_root, libc.CLONE_NEWNS)
         libc.unshare(libc.CLONE_NEWNS)
         mounts.show_own_processes()
+        if payload["profile"] == "project":
+            folders = list(dict.fromkeys([*self._interpreter, *self._programs]))
+            source = -1 if workspace is None else os.open(workspace, os.O_RDONLY | os.O_DIRECTORY)
+            mounts.build(folders, fill=lambda root: project.fill(root, source, payload, uid))
+            return
         owners = None if os.geteuid() else _owners_map(workspace, uid)
         mounts.build(self._interpreter, workspace, owners)
 
@@ -143,9 +166,9 @@ class _Nursery:
 
         Where not every id exists (a container of an unprivileged user) it is nobody's.
         """
-        with open("/proc/self/uid_map", encoding="ascii") as table:
-            whole = table.read().split() == ["0", "0", "4294967295"]
-        return _PER_RUN_UIDS + (self._keeper << 6 | self._runs & 63) if whole else _NOBODY
+        if not self._every_id_exists:
+            return _NOBODY
+        return _PER_RUN_UIDS + (self._keeper << 6 | self._runs & 63)
 
 
 def _owners_map(workspace: str, uid: int) -> int | None:
@@ -180,7 +203,7 @@ def _give_up_privileges(uid: int) -> None:
         gid = os.getegid()
         libc.unshare(libc.CLONE_NEWUSER)
         _map_own_ids(uid, gid)
-    libc.drop_bounding_set()
+        libc.drop_bounding_set()
     if os.geteuid() != uid:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
@@ -192,8 +215,11 @@ def _give_up_privileges(uid: int) -> None:
 
 def _confine(payload: dict[str, Any]) -> None:
     confinement.limit_resources(payload["limits"])
-    landlock.restrict([mounts.BOX, "/tmp"], _DEVICES)
-    seccomp.restrict()
+    writable, project_profile = [mounts.BOX, "/tmp"], payload["profile"] == "project"
+    if project_profile:
+        writable.append(project.WORK)
+    landlock.restrict(["/"], writable, _DEVICES, execute=project_profile)
+    seccomp.restrict(payload["profile"])
 
 
 def _sweep() -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 BOX = "/box"
 WORKSPACE = "/workspace"
 
+_READ_ONLY, _REMOUNT = 1, 32
 _NOSUID, _NODEV, _NOEXEC, _REC, _PRIVATE = 2, 4, 8, 0x4000, 1 << 18
 _MOVE_MOUNT, _OPEN_TREE, _MOUNT_SETATTR = 429, 428, 442
 _AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
@@ -141,7 +142,6 @@ def build(
     if workspace is not None:
         trees.append(_workspace(workspace, owners))
     root = "/tmp"
-    # Where `fill` makes copies, /tmp may hold what is copied: it sees the old one by this name.
     libc.mount("tmpfs", root, _NOSUID | _NODEV, _SMALL)
     for tree in trees:
         _attach(root, tree)
@@ -156,12 +156,21 @@ def build(
     _seal()
 
 
+def mount_folder(target: str, owner: int, size: int, inodes: int = 4096) -> None:
+    """An empty folder in memory that `owner` may write to."""
+    own = f"size={size},mode=0700,uid={owner},gid={owner},nr_inodes={inodes}"
+    libc.mount("tmpfs", target, _STRICT, own)
+
+
+def make_read_only(target: str) -> None:
+    libc.mount("", target, _REMOUNT | _READ_ONLY | _STRICT)
+
+
 def mount_own(owner: int, box_bytes: int) -> None:
     """What belongs to one run: its processes, and empty folders that `owner` may write to."""
     _mount_proc("/proc")
-    own = f"mode=0700,uid={owner},gid={owner},nr_inodes=4096"
-    libc.mount("tmpfs", BOX, _STRICT, f"size={box_bytes},{own}")
-    libc.mount("tmpfs", "/tmp", _STRICT, f"size={_TMP_BYTES},{own}")
+    mount_folder(BOX, owner, box_bytes)
+    mount_folder("/tmp", owner, _TMP_BYTES)
 
 
 def _seal() -> None:

@@ -31,7 +31,7 @@ _WARM = (
     "array", "base64", "bisect", "collections.abc", "contextlib", "copy", "csv", "dataclasses",
     "datetime", "decimal", "fractions", "functools", "hashlib", "heapq", "itertools", "json",
     "linecache", "math", "operator", "random", "statistics", "string", "struct", "textwrap",
-    "time", "traceback", "types", "typing", "unittest", "unittest.mock",
+    "time", "traceback", "types", "typing", "unittest",
 )
 # fmt: on
 """What tests commonly import, so that no run pays for it."""
