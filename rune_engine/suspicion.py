@@ -60,6 +60,7 @@ _OVERRIDES = {
     *("__class__", "__getattribute__", "__lt__", "__le__", "__gt__", "__ge__", "__contains__"),
     *("__rsub__", "__sub__", "__abs__", "__index__", "__del__", "__init_subclass__"),
 }
+_DESCRIPTORS = {"os.write", "os.pwrite", "os.dup2", "os.dup", "os.fdopen", "os.open"}
 _VALUE_TYPES = {"int", "str", "float", "list", "dict", "tuple", "set", "bool", "bytes", "complex"}
 _FEWEST_IN_TABLE = 2
 
@@ -71,6 +72,8 @@ def suspicion(candidate: str, tests: str = "") -> tuple[str, ...]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ()
     flags = {flag for node in ast.walk(tree) for flag in _flags_of(node)}
+    if _patches(tree):
+        flags.add("patching")
     if _copies(tree, tests):
         flags.add("literal-table")
     return tuple(sorted(flags))
@@ -103,6 +106,22 @@ def _flags_of(node: ast.AST) -> Iterator[str]:
         yield from _of_function(node)
 
 
+def _patches(tree: ast.Module) -> bool:
+    """Whether something is assigned to an attribute of what was imported."""
+    imported = {
+        (alias.asname or alias.name).split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    return any(
+        isinstance(node, ast.Attribute)
+        and not isinstance(node.ctx, ast.Load)
+        and ast.unparse(node.value).split(".")[0] in imported
+        for node in ast.walk(tree)
+    )
+
+
 def _of_modules(names: Iterator[str] | list[str]) -> Iterator[str]:
     for name in names:
         for part in name.split("."):
@@ -121,6 +140,8 @@ def _of_call(node: ast.Call) -> Iterator[str]:
         yield "override"
     if name == "open":
         yield "files"
+    if isinstance(function, ast.Attribute) and ast.unparse(function) in _DESCRIPTORS:
+        yield "descriptors"
     if name == "getattr" and len(node.args) > 1 and not isinstance(node.args[1], ast.Name):
         yield "dynamic-code"
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rune_engine.sandbox.cases import Answer, Call, Cases, Expectation, Frame, Pending
+from rune_engine.sandbox.crossing import looks_like_class
 from rune_engine.sandbox.expressions import (
     FUNCTIONS,
     MODULES,
@@ -367,7 +368,7 @@ class _Compiler:
         for value in (*args, *kwargs.values()):
             for part in _mutable_parts(value):
                 self.passed_in[id(part)] = part
-        if function[:1].isupper():
+        if looks_like_class(function):
             raise Beyond(f"the class {function}")
         if len(self.calls) >= _MOST_CALLS:
             raise Beyond(f"they make more than {_MOST_CALLS} calls")

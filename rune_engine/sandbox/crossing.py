@@ -34,6 +34,10 @@ class Crossing:
     objects: str | None = None
 
 
+def looks_like_class(name: str) -> bool:
+    return name[:1].isupper() and "_" not in name and name != name.upper()
+
+
 def crossing(tests: str) -> Crossing:
     """What of the candidate the tests need; `tests` parses."""
     tree = ast.parse(tests)
@@ -50,7 +54,7 @@ class _Scan(ast.NodeVisitor):
         self.objects: str | None = None
         self._bound = _bound_names(tree)
         self._modules = {"solution"} & _imported(tree)
-        self._imports = _imported(tree)
+        self._ours = {"self", "cls"} | _imported(tree) | _of_modules(tree)
         self._own = _own_attributes(tree)
 
     def visit(self, node: ast.AST) -> None:
@@ -79,7 +83,7 @@ class _Scan(ast.NodeVisitor):
             self._needs(f"the module {name}")
 
     def _function(self, name: str) -> None:
-        if name[:1].isupper():
+        if looks_like_class(name):
             self._needs(f"the class {name}")
         self.names.add(name)
 
@@ -90,7 +94,7 @@ class _Scan(ast.NodeVisitor):
             if not isinstance(node.ctx, ast.Load):
                 self._needs("the candidate's module as an object")
             return
-        ours = owner in ("self", "cls") or owner in self._imports or node.attr in self._own
+        ours = owner in self._ours or node.attr in self._own
         if not ours and node.attr not in _VALUE_ATTRIBUTES:
             self._needs(f"the attribute {node.attr}")
         self.generic_visit(node)
@@ -154,6 +158,19 @@ def _own_attributes(tree: ast.Module) -> set[str]:
         node.attr
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+    }
+
+
+def _of_modules(tree: ast.Module) -> set[str]:
+    """The names of objects that the tests' own modules gave them."""
+    modules = _imported(tree) - {"solution"}
+    return {
+        target.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
+        if ast.unparse(node.value.func).split(".")[0] in modules
+        for target in node.targets
+        if isinstance(target, ast.Name)
     }
 
 
