@@ -84,7 +84,8 @@ def _system_links() -> list[tuple[str, str]]:
     return [(f"/{name}", os.readlink(f"/{name}")) for name in names if os.path.islink(f"/{name}")]
 
 
-def _sources(interpreter: list[str]) -> list[str]:
+def sources(interpreter: list[str]) -> list[str]:
+    """The host's folders and files that Python needs."""
     names = [f"/{name}" for name in os.listdir("/") if name.startswith("lib")]
     libraries = [path for path in names if not os.path.islink(path)]
     wanted = ["/usr", *libraries, "/etc/ld.so.cache", *interpreter]
@@ -135,7 +136,7 @@ def build(
         fill: adds to the new root, whose path it is given, while the old one is still there.
     """
     links = _system_links()
-    trees = [_read_only(path) for path in _sources(interpreter)]
+    trees = [_read_only(path) for path in sources(interpreter)]
     trees += [
         detach(f"/dev/{name}", _ATTR_NOSUID) for name in ("null", "zero", "random", "urandom")
     ]
