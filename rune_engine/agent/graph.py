@@ -203,7 +203,7 @@ class AgentLoop:
             stderr=storable(evidence.stderr) if evidence else "",
             exit_code=evidence.exit_code if evidence else None,
             tests_passed=tests_passed(verdict),
-            verdict=verdict.model_dump(),
+            verdict=verdict.model_dump(mode="json"),
         )
         return {
             "attempts": [*state["attempts"], attempt],

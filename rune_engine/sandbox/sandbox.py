@@ -15,9 +15,9 @@ from rune_engine.config import SandboxLimits
 from rune_engine.errors import InvalidInputError, SandboxUnavailableError
 from rune_engine.sandbox import probe
 from rune_engine.sandbox.judge import judge
-from rune_engine.sandbox.process import Ended, run_isolated
+from rune_engine.sandbox.process import Ended, Profile, run_isolated
 from rune_engine.sandbox.suite import Suite, ready
-from rune_engine.sandbox.tiers import Tier, choose
+from rune_engine.sandbox.tiers import Tier, available
 from rune_engine.sandbox.verdict import Evidence, Infra, Oracle, Pass, Verdict
 from rune_engine.suspicion import suspicion
 
@@ -38,8 +38,11 @@ def runner_sha256() -> str:
 class Sandbox:
     """Runs Python that nobody trusts. One instance serves many concurrent runs."""
 
-    def __init__(self, limits: SandboxLimits | None = None) -> None:
+    def __init__(self, limits: SandboxLimits | None = None, *, tier: str | None = None) -> None:
+        """`tier` names the only tier to use; None is the strongest that holds here."""
         self._limits = limits or SandboxLimits()
+        self._wanted = tier
+        self._tier: Tier | None = None
         self._probing = asyncio.Lock()
         self._holds = False
         self._refusal: SandboxUnavailableError | None = None
@@ -49,7 +52,7 @@ class Sandbox:
         if self._refusal is not None:
             return f"unavailable: {self._refusal.message}"
         try:
-            return choose().name
+            return (self._tier or self._tiers()[0]).name
         except SandboxUnavailableError as error:
             return f"unavailable: {error.message}"
 
@@ -65,11 +68,36 @@ class Sandbox:
             if self._holds:
                 return
             try:
-                await probe.attack(self._run_unprobed)
+                self._tier = await self._first_that_holds()
             except SandboxUnavailableError as error:
                 self._refusal = error
                 raise
             self._holds = True
+
+    def _tiers(self) -> tuple[Tier, ...]:
+        tiers = tuple(t for t in available() if self._wanted in (None, t.name))
+        if not tiers:
+            known = ", ".join(tier.name for tier in available())
+            raise SandboxUnavailableError(
+                f"There is no tier {self._wanted} on this machine.",
+                next_step=f"Use one of {known}.",
+            )
+        return tiers
+
+    async def _first_that_holds(self) -> Tier:
+        refusal: SandboxUnavailableError | None = None
+        for tier in self._tiers():
+
+            async def run(candidate: str, tests: str, tier: Tier = tier) -> Verdict:
+                return await _Trial(ready(tests), tier, None, self._limits).run(candidate)
+
+            try:
+                await probe.attack(run)
+                return tier
+            except SandboxUnavailableError as error:
+                refusal = refusal or error
+        assert refusal is not None
+        raise refusal
 
     async def run(
         self,
@@ -80,6 +108,7 @@ class Sandbox:
         limits: SandboxLimits | None = None,
         confirm: bool = False,
         strongest: Oracle = "outside",
+        profile: Profile = "pure",
     ) -> Verdict:
         """Run `candidate` as `solution.py`, and judge it by `tests`.
 
@@ -89,6 +118,7 @@ class Sandbox:
             confirm: for what will be learned from: a pass must come again under another hash
                 seed and in the reverse order, and the tests must fail without a candidate.
             strongest: use no stronger oracle than this one.
+            profile: whether the candidate may make processes ("project").
 
         Raises:
             SandboxUnavailableError: this machine cannot isolate the run.
@@ -100,20 +130,27 @@ class Sandbox:
                 next_step="Pass the absolute path of an existing project folder.",
             )
         await self.probe()
+        assert self._tier is not None
         suite = ready(tests, strongest)
-        trial = _Trial(suite, workspace, limits or self._limits)
+        trial = _Trial(suite, self._tier, workspace, limits or self._limits, profile)
         verdict = await trial.run(candidate)
         return await trial.confirm(candidate, verdict) if confirm else verdict
-
-    async def _run_unprobed(self, candidate: str, tests: str) -> Verdict:
-        return await _Trial(ready(tests), None, self._limits).run(candidate)
 
 
 class _Trial:
     """The runs that one verdict takes."""
 
-    def __init__(self, suite: Suite, workspace: Path | None, limits: SandboxLimits) -> None:
+    def __init__(
+        self,
+        suite: Suite,
+        tier: Tier,
+        workspace: Path | None,
+        limits: SandboxLimits,
+        profile: Profile = "pure",
+    ) -> None:
         self._suite = suite
+        self._tier = tier
+        self._profile: Profile = profile
         self._workspace = workspace.resolve() if workspace is not None else None
         self._limits = limits
 
@@ -145,18 +182,21 @@ class _Trial:
         return Pass(evidence=verdict.evidence.model_copy(update=sure))
 
     async def _run(self, candidate: str, *, second: bool) -> Verdict:
-        tier, secret = choose(), secrets.token_hex(16).encode()
+        secret = secrets.token_hex(16).encode()
         request = self._suite.request(candidate, secret, second=second)
         try:
-            ended = await run_isolated(tier, request, self._workspace, self._limits)
+            ended = await run_isolated(
+                self._tier, request, self._workspace, self._limits, self._profile
+            )
         except OSError as error:
             return Infra(message=f"The sandbox could not start: {error}")
-        evidence = self._evidence(tier, ended, candidate)
+        evidence = self._evidence(ended, candidate)
         return judge(self._suite, ended, secret, self._limits, evidence, second=second)
 
-    def _evidence(self, tier: Tier, ended: Ended, candidate: str) -> Evidence:
+    def _evidence(self, ended: Ended, candidate: str) -> Evidence:
         return Evidence(
-            tier=tier.name,
+            tier=self._tier.name,
+            profile=self._profile,
             oracle=self._suite.oracle,
             in_process=self._suite.oracle == "inside",
             not_outside=self._suite.reason,

@@ -52,7 +52,7 @@ async def test_compiled_tests_tell_right_from_wrong_as_the_tests_themselves_do(
         verdict = await sandbox.run(candidate, COMPILED[name])
         assert verdict.kind == kind, verdict
         assert verdict.evidence.oracle == "outside"
-        if not name.startswith(("pytest", "unittest")):
+        if name not in ("pytest", "unittest", "try"):  # whose words are their own
             itself = await sandbox.run(candidate, COMPILED[name], strongest="inside")
             assert itself.kind == kind
             assert itself.evidence.stderr == verdict.evidence.stderr
@@ -140,4 +140,4 @@ async def test_tests_that_pass_objects_on_share_the_process_and_say_so(sandbox: 
     verdict = await sandbox.run(candidate, "p = P(2)\nassert p.x == 2")
     assert verdict.kind == "pass"
     assert verdict.evidence.in_process
-    assert "class P" in verdict.evidence.not_outside
+    assert "attribute x" in verdict.evidence.not_outside

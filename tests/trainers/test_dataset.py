@@ -108,3 +108,12 @@ def test_an_unreadable_file_is_a_training_error(tmp_path: Path) -> None:
     broken.write_text("{not json", encoding="utf-8")
     with pytest.raises(TrainingError, match=r"trajectories\.jsonl"):
         load_trajectories(broken)
+
+
+def test_code_that_looks_as_if_it_faked_its_tests_gives_no_example(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    honest = trajectory("a", ("def f(): return 1", True))
+    faked = trajectory("a", ("import sys\ndef f(): sys.exit(0)", True))
+    assert len(examples_of(honest, tokenizer, 512)) == 1
+    assert examples_of(faked, tokenizer, 512) == []
