@@ -8,12 +8,10 @@ from __future__ import annotations
 import secrets
 import socket
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from rune_engine.errors import SandboxUnavailableError
-from rune_engine.sandbox.tiers import Tier
 from rune_engine.sandbox.verdict import Pass, Verdict
 
 _ATTACK = """
@@ -44,25 +42,6 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
         return tempfile.TemporaryDirectory(prefix=".rune-probe-", dir=Path.home())
     except (OSError, RuntimeError):
         return tempfile.TemporaryDirectory(prefix="rune-probe-")
-
-
-async def strongest(
-    tiers: Sequence[Tier], run: Callable[[Tier, str, str], Awaitable[Verdict]]
-) -> Tier:
-    """The first of `tiers` that withstands the attack; `run` takes a tier, a candidate and tests.
-
-    Raises:
-        SandboxUnavailableError: none does; the first one's reason.
-    """
-    refusals = list[SandboxUnavailableError]()
-    for tier in tiers:
-        try:
-            await attack(partial(run, tier))
-        except SandboxUnavailableError as error:
-            refusals.append(error)
-        else:
-            return tier
-    raise refusals[0]
 
 
 async def attack(run: Callable[[str, str], Awaitable[Verdict]]) -> None:

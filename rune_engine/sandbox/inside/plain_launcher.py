@@ -55,10 +55,11 @@ def _run(payload: dict[str, Any], status: int, zygote_pid: int, readable: list[s
     _die_with(zygote_pid)  # only now: a change of user takes it back
     if workspace:
         readable = [*readable, workspace]
-    own = os.getpid()
 
     def confine() -> None:
-        _die_with(own)
+        libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == zygote_pid:
+            os._exit(1)  # its parent died before the line above could take effect
         _confine(payload["limits"], box, readable)
 
     folders = [workspace, f"{workspace}/src"] if workspace else []
