@@ -11,22 +11,28 @@ from __future__ import annotations
 import ast
 import builtins
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from rune_engine.sandbox.cases import Answer, Call, Cases, Expectation, Frame, Pending
 from rune_engine.sandbox.crossing import looks_like_class
-from rune_engine.sandbox.expressions import (
+from rune_engine.sandbox.expressions import Evaluator, bound, check_admissible
+from rune_engine.sandbox.operations import (
     FUNCTIONS,
     MODULES,
     TYPES,
     Beyond,
-    Evaluator,
     Module,
-    bound,
-    check_admissible,
     random_functions,
+)
+from rune_engine.sandbox.syntax import (
+    exceptions,
+    guarded,
+    is_failure,
+    is_text,
+    is_unittest,
+    mutable_parts,
 )
 from rune_engine.sandbox.unittest_syntax import assertion_of
 
@@ -98,7 +104,7 @@ class _Compiler:
         cases = []
         for name in to_call:
             owner, _, method = name.rpartition(".")
-            if owner and _is_unittest(place.names.get(owner)):
+            if owner and is_unittest(place.names.get(owner)):
                 cases.append((owner, method))
             elif owner:
                 self._method(place.names[owner], method, place)
@@ -155,7 +161,7 @@ class _Compiler:
         place.names[node.name] = node
 
     def _do_classdef(self, node: ast.ClassDef, place: _Place) -> None:
-        if node.decorator_list or node.keywords or (node.bases and not _is_unittest(node)):
+        if node.decorator_list or node.keywords or (node.bases and not is_unittest(node)):
             raise Beyond(f"the class {node.name}")
         place.names[node.name] = node
 
@@ -164,7 +170,7 @@ class _Compiler:
         for target in node.targets:
             if isinstance(value, Pending) and not isinstance(target, ast.Name):
                 raise Beyond("an answer is unpacked")
-            place.names.update(_guarded(lambda target=target: bound(target, value)))
+            place.names.update(guarded(lambda target=target: bound(target, value)))
 
     def _do_annassign(self, node: ast.AnnAssign, place: _Place) -> None:
         if node.value is not None:
@@ -210,11 +216,11 @@ class _Compiler:
     def _do_for(self, node: ast.For, place: _Place) -> None:
         if node.orelse:
             raise Beyond("a loop with else")
-        items = list(_guarded(lambda: iter(self._known(node.iter, place))))
+        items = list(guarded(lambda: iter(self._known(node.iter, place))))
         if len(items) > _MOST_ROUNDS:
             raise Beyond("a long loop")
         for item in items:
-            place.names.update(_guarded(lambda item=item: bound(node.target, item)))
+            place.names.update(guarded(lambda item=item: bound(node.target, item)))
             self._block(node.body, place)
 
     def _do_if(self, node: ast.If, place: _Place) -> None:
@@ -233,7 +239,7 @@ class _Compiler:
             raise Beyond(f"`{ast.unparse(node)}`"[:100])
         if len(call.args) != 1 or call.keywords:
             raise Beyond("an expected exception with more than its type")
-        self._raises(node.body, _exceptions(call.args[0]), place)
+        self._raises(node.body, exceptions(call.args[0]), place)
         return None
 
     def _do_try(self, node: ast.Try, place: _Place) -> None:
@@ -242,13 +248,13 @@ class _Compiler:
             raise Beyond("a `try` that is no expectation")
         [handler] = node.handlers
         assert handler.type is not None
-        expected, body, fails = _exceptions(handler.type), list(node.body), node.orelse
+        expected, body, fails = exceptions(handler.type), list(node.body), node.orelse
         if not fails and len(body) == 2:
             fails, body = body[1:], body[:1]
             if {"AssertionError", "Exception", "BaseException"} & set(expected):
                 raise Beyond("a `try` that catches its own failure")
         inert = all(isinstance(part, ast.Pass) for part in handler.body)
-        if not inert or len(fails) != 1 or not _is_failure(fails[0]):
+        if not inert or len(fails) != 1 or not is_failure(fails[0]):
             raise Beyond("a `try` that is no expectation")
         self._raises(body, expected, place)
 
@@ -288,7 +294,7 @@ class _Compiler:
         if node.func.attr == "assertRaises" and len(node.args) >= 2:
             expected, function, *arguments = node.args
             call = ast.copy_location(ast.Call(function, arguments, node.keywords), node)
-            return self._expected_to_raise(call, _exceptions(expected), place)
+            return self._expected_to_raise(call, exceptions(expected), place)
         test = assertion_of(node)
         if test is None:
             raise Beyond(f"`{ast.unparse(node)}`"[:100])
@@ -339,7 +345,7 @@ class _Compiler:
                 if part.decorator_list:
                     raise Beyond(f"{part.name} is decorated")
                 methods[part.name] = part
-            elif not isinstance(part, ast.Pass) and not _is_text(part):
+            elif not isinstance(part, ast.Pass) and not is_text(part):
                 raise Beyond(f"the class {owner.name} holds more than tests")
         self._call_function(methods[method], [_Self()], place, method)
 
@@ -350,13 +356,13 @@ class _Compiler:
             raise Beyond("something depends on an answer")
         if isinstance(value, Candidate | _Solution | _Self | ast.AST):
             raise Beyond("a function is used as a value")
-        if any(id(part) in self.passed_in for part in _mutable_parts(value)):
+        if any(id(part) in self.passed_in for part in mutable_parts(value)):
             raise Beyond("a value that the candidate was given is used again")
         return value
 
     def _known(self, node: ast.expr, place: _Place) -> Any:
         """The value of an expression that needs no answer."""
-        return _guarded(lambda: Evaluator(place.names, self._use)(node))
+        return guarded(lambda: Evaluator(place.names, self._use)(node))
 
     def _recorded(self, node: ast.expr, place: _Place) -> ast.expr:
         """`node` with the candidate's calls replaced by names that stand for their answers."""
@@ -364,9 +370,9 @@ class _Compiler:
 
     def record_call(self, node: ast.Call, function: str, place: _Place) -> ast.Name:
         evaluator = Evaluator(place.names, self._use)
-        args, kwargs = _guarded(lambda: evaluator.arguments(node))
+        args, kwargs = guarded(lambda: evaluator.arguments(node))
         for value in (*args, *kwargs.values()):
-            for part in _mutable_parts(value):
+            for part in mutable_parts(value):
                 self.passed_in[id(part)] = part
         if looks_like_class(function):
             raise Beyond(f"the class {function}")
@@ -431,57 +437,5 @@ class _Recorder(ast.NodeTransformer):
         return self._compiler.record_call(node, function.function, self._place)
 
 
-def _guarded(action: Any) -> Any:
-    """What `action` returns; what it raises makes the suite one that has to run."""
-    try:
-        return action()
-    except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
-        raise Beyond(f"they raise {type(error).__name__} by themselves") from error
-
-
 def _needs_answers(names: Names) -> bool:
     return any(isinstance(value, Answer | Pending) for value in names.values())
-
-
-def _is_text(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-
-
-def _is_unittest(node: Any) -> bool:
-    return isinstance(node, ast.ClassDef) and [ast.unparse(base) for base in node.bases] in (
-        ["unittest.TestCase"],
-        ["TestCase"],
-    )
-
-
-def _is_failure(node: ast.stmt) -> bool:
-    if isinstance(node, ast.Raise) and node.exc is not None:
-        return ast.unparse(node.exc).startswith("AssertionError")
-    return (
-        isinstance(node, ast.Assert)
-        and isinstance(node.test, ast.Constant)
-        and node.test.value is False
-    )
-
-
-def _exceptions(node: ast.expr) -> tuple[str, ...]:
-    """The built-in exceptions that `except` would catch, by name."""
-    parts = node.elts if isinstance(node, ast.Tuple) else [node]
-    names = tuple(ast.unparse(part) for part in parts)
-    for name in names:
-        kind = getattr(builtins, name, None)
-        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-            raise Beyond(f"the exception {name}"[:100])
-    return names
-
-
-def _mutable_parts(value: Any) -> Iterator[Any]:
-    """`value` and what is in it, as far as it can be changed."""
-    if isinstance(value, list | set | dict):
-        yield value
-    if isinstance(value, list | tuple | set | frozenset):
-        for item in value:
-            yield from _mutable_parts(item)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _mutable_parts(item)

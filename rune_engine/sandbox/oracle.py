@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from rune_engine.sandbox.cases import Answer, Cases, Expectation, Frame, Pending
-from rune_engine.sandbox.expressions import Beyond, Evaluator, Unusable
+from rune_engine.sandbox.expressions import Evaluator
 from rune_engine.sandbox.inside.values import Opaque, shown
+from rune_engine.sandbox.operations import Beyond, Unusable
 
 _HEAD = "Traceback (most recent call last):\n"
 _OWN_ERRORS = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError)

@@ -10,5 +10,9 @@ project.py          what is added to it for a whole repository
 confinement.py      resource limits
 landlock.py         file access rules, beneath the mounts
 seccomp.py          the system calls that are refused
-runner.py           the candidate, then its tests, then the report
+runner.py           what one child runs, and its report
+calls.py            one call of tests that were compiled to data
+beside.py           the tests here, the candidate in a sister process
+loading.py          the candidate as a module, and what it raised in words
+values.py           plain values as bytes
 """

@@ -167,6 +167,10 @@ def _update(mine: Any, theirs: Any) -> None:
 
 def start(payload: dict[str, Any], folders: list[str], confine: Callable[[], None]) -> Sister:
     """Fork the sister. In it, this never returns."""
+    if sys.platform == "linux":
+        from rune_engine.sandbox.inside import libc
+
+        libc.prctl(libc.PR_SET_DUMPABLE, 0)  # neither reads the other's memory or descriptors
     to_sister, from_us = os.pipe()
     from_sister, to_us = os.pipe()
     pid = os.fork()
