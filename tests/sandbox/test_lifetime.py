@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -93,6 +92,34 @@ async def test_killing_the_engine_ends_the_candidate() -> None:
         with suppress(ProcessLookupError):
             engine.kill()
         await asyncio.wait_for(engine.wait(), timeout=10)
+
+
+def _belonging_to(engine: int) -> list[int]:
+    """Every process that a zygote of `engine` is or has forked: they keep its command line."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            command = process.cmdline()
+            if "linux_launcher" in " ".join(command) and command[-1] == str(engine):
+                found.append(process.pid)
+    return found
+
+
+@pytest.mark.parametrize("moment", range(6))
+async def test_killing_the_engine_at_any_moment_leaves_no_survivor(moment: int) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    engine = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", ENGINE, env=environment, cwd=ROOT
+    )
+    async with asyncio.timeout(60):
+        while not _belonging_to(engine.pid):  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    await asyncio.sleep(moment * 0.03)
+    engine.kill()
+    await asyncio.wait_for(engine.wait(), timeout=10)
+    async with asyncio.timeout(20):
+        while _belonging_to(engine.pid):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 async def test_a_run_killed_from_outside_is_no_verdict(sandbox: Sandbox) -> None:
