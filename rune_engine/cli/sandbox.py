@@ -52,10 +52,12 @@ def check(
     """Attack the sandbox of this machine; exit code 1 when anything got out or was forged."""
     wanted = _ids(only)
     with Progress(console=err, transient=True) as progress:
-        bar = progress.add_task("attacking", total=driver.number_of_attacks(wanted))
-        report = asyncio.run(
-            driver.check(_sandbox(tier), only=wanted, progress=lambda label: progress.advance(bar))
-        )
+        bar = progress.add_task("attacking", total=None)
+
+        def show(label: str, total: int) -> None:
+            progress.update(bar, advance=1, total=total)
+
+        report = asyncio.run(driver.check(_sandbox(tier), only=wanted, progress=show))
     if as_json:
         out.print_json(report.model_dump_json(exclude={"rows"}))
     else:
@@ -113,15 +115,19 @@ def _cells(requirement: Requirement, rows: list[driver.Row]) -> tuple[str, str, 
 
 
 def _result(requirement: Requirement, rows: list[driver.Row]) -> Text:
-    effects = sorted({effect for row in rows for effect in row.effects})
+    effects = sorted({effect for row in rows if not row.stated for effect in row.effects})
     if effects:
         return Text(f"ESCAPED: {', '.join(effects)}", style="bold red")
     if any(row.forged for row in rows):
         return Text("FORGED", style="bold red")
     if not rows:
         return Text(requirement.checked.partition(":")[0], style="dim")
+    if any(row.stated for row in rows):
+        return Text("a stated limit", style="yellow")
     if any(row.no_verdict for row in rows):
         return Text("no verdict", style="yellow")
+    if suspected := sum(row.flagged for row in rows):
+        return Text(f"held; {suspected} suspected", style="green")
     return Text("held", style="green")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import platform
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from rune_engine.sandbox.conformance import bare, driver, inventions
 from rune_engine.sandbox.conformance.attack import Attack, program
 from rune_engine.sandbox.conformance.forms import FORMS
 from rune_engine.sandbox.conformance.manifest import ATTACKS, FORGERIES, REQUIREMENTS
+from rune_engine.sandbox.tiers import available
 
 ROOT = Path(__file__).parents[2]
 _RESEARCHED = """
@@ -122,18 +122,31 @@ def test_every_attack_gets_a_verdict(report: driver.Report) -> None:
 
 
 @linux_only
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="32-bit gates are x86's")
 def test_a_crash_or_a_bomb_is_judged_as_what_it_is(report: driver.Report) -> None:
     verdicts = {row.label: row.verdict for row in report.rows}
     assert {verdicts[f"R12 {name}"] for name in ("sleep", "regular expression")} == {"timeout"}
     assert verdicts["R11 segmentation fault"] == verdicts["R11 recursion"] == "candidate_error"
+    assert verdicts["O2 terminal escapes"] == "pass"
+    assert verdicts["O3 markers of ours and of chats"] == "pass"
     assert verdicts["P6 stop itself"] == "timeout"
     assert verdicts["R8 endless output"] == "resource_exceeded"
 
 
 async def test_only_what_is_asked_for_is_run(sandbox: Sandbox) -> None:
     seen: list[str] = []
-    report = await driver.check(sandbox, only={"F4", "X1"}, progress=seen.append)
+    report = await driver.check(
+        sandbox, only={"F4", "X1"}, progress=lambda label, total: seen.append(label)
+    )
     assert {row.id for row in report.rows} == {"F4", "X1"}
     assert sorted(seen) == sorted(row.label for row in report.rows)
     assert report.attacks == driver.number_of_attacks({"F4", "X1"})
+
+
+@pytest.mark.timeout(600)
+@linux_only
+@pytest.mark.parametrize("tier", [tier.name for tier in available()[1:]])
+def test_from_a_lower_tier_only_what_it_states_escapes(tier: str) -> None:
+    report = asyncio.run(driver.check(Sandbox(tier=tier)))
+    assert report.tier == tier
+    assert report.escaped == report.forged == ()
+    assert report.limits

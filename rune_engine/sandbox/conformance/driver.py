@@ -14,7 +14,7 @@ import secrets
 import string
 import sys
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +25,16 @@ from rune_engine.errors import SandboxUnavailableError
 from rune_engine.sandbox.conformance import machine, scene
 from rune_engine.sandbox.conformance.attack import Attack, Forgery, program
 from rune_engine.sandbox.conformance.forms import FORMS, RIGHT, WRONG
-from rune_engine.sandbox.conformance.manifest import ATTACKS, FORGERIES, REQUIREMENTS
+from rune_engine.sandbox.conformance.manifest import (
+    ATTACKS,
+    FORGERIES,
+    NO_PROJECT,
+    REQUIREMENTS,
+    STATED_LIMITS,
+)
+from rune_engine.sandbox.process import Profile
 from rune_engine.sandbox.sandbox import Sandbox
+from rune_engine.sandbox.tiers import available
 from rune_engine.sandbox.verdict import Infra, Oracle, Pass, Timeout, Verdict
 
 _AT_ONCE = 3
@@ -53,6 +61,7 @@ class Row(BaseModel):
     name: str
     verdict: str
     effects: tuple[str, ...] = ()
+    stated: bool = False
     forged: bool = False
     flagged: bool = False
     no_verdict: str | None = None
@@ -63,7 +72,7 @@ class Row(BaseModel):
 
     @property
     def held(self) -> bool:
-        return not self.effects and not self.forged
+        return (not self.effects or self.stated) and not self.forged
 
 
 class Report(BaseModel):
@@ -105,15 +114,13 @@ async def check(
     sandbox: Sandbox,
     *,
     only: Collection[str] = (),
-    limits: Iterable[str] = (),
-    progress: Callable[[str], None] = lambda label: None,
+    progress: Callable[[str, int], None] = lambda label, total: None,
 ) -> Report:
     """Attack `sandbox`.
 
     Args:
         only: ids; every attack when empty.
-        limits: what the tier does not claim, in words.
-        progress: called with each attack's label when it is over.
+        progress: called with each attack's label when it is over, and the number of all.
 
     Raises:
         SandboxUnavailableError: nothing can be run on this tier, or right answers do not pass.
@@ -121,7 +128,8 @@ async def check(
     began = time.monotonic()
     os.environ.setdefault(scene.SECRET_VARIABLE, secrets.token_hex(16))
     await _refuse_unless_it_judges(sandbox)
-    rows = await _attack_all(sandbox, only, progress)
+    limits = _stated_limits(sandbox)
+    rows = [_stated(row, limits) for row in await _attack_all(sandbox, only, progress, limits)]
     await _refuse_unless_it_judges(sandbox)  # still, after all of that
     skipped = {row.label: row.no_verdict for row in rows if row.no_verdict is not None}
     if not only or set(only) & {"N6"}:
@@ -130,14 +138,26 @@ async def check(
     return Report(
         tier=sandbox.describe(),
         attacks=len(rows),
-        escaped=tuple(row.label for row in rows if row.effects),
+        escaped=tuple(row.label for row in rows if row.effects and not row.stated),
         forged=tuple(row.label for row in rows if row.forged),
         flagged=tuple(row.label for row in rows if row.flagged),
-        limits=tuple(limits),
+        limits=limits,
         skipped=skipped,
         seconds=round(time.monotonic() - began, 1),
         rows=tuple(rows),
     )
+
+
+def _stated_limits(sandbox: Sandbox) -> tuple[str, ...]:
+    name = sandbox.describe()
+    return next(tier.limits for tier in available() if tier.name == name)
+
+
+def _stated(row: Row, limits: tuple[str, ...]) -> Row:
+    """Mark a row whose every effect is one that the tier says it does not hold."""
+    words = [STATED_LIMITS.get((row.id, effect)) for effect in row.effects]
+    named = all(w is not None and any(limit.startswith(w) for limit in limits) for w in words)
+    return row.model_copy(update={"stated": bool(words) and named})
 
 
 async def _refuse_unless_it_judges(sandbox: Sandbox) -> None:
@@ -152,10 +172,14 @@ async def _refuse_unless_it_judges(sandbox: Sandbox) -> None:
             )
 
 
-def number_of_attacks(only: Collection[str] = ()) -> int:
-    """How many rows a report about `only` will have."""
+def number_of_attacks(
+    only: Collection[str] = (), profiles: Collection[Profile] = ("pure", "project")
+) -> int:
+    """How many rows a report about `only` will have on a tier with these profiles."""
     attacks = sum(not only or attack.id in only for attack in ATTACKS)
-    return attacks + sum(len(_forms(each)) for each in FORGERIES if not only or each.id in only)
+    return attacks * len(profiles) + sum(
+        len(_forms(each)) for each in FORGERIES if not only or each.id in only
+    )
 
 
 def _forms(forgery: Forgery) -> list[tuple[str, str, Oracle]]:
@@ -169,51 +193,59 @@ def _forms(forgery: Forgery) -> list[tuple[str, str, Oracle]]:
 
 
 async def _attack_all(
-    sandbox: Sandbox, only: Collection[str], progress: Callable[[str], None]
+    sandbox: Sandbox,
+    only: Collection[str],
+    progress: Callable[[str, int], None],
+    limits: tuple[str, ...],
 ) -> list[Row]:
+    refused = any(limit.startswith(NO_PROJECT) for limit in limits)
+    profiles: tuple[Profile, ...] = ("pure",) if refused else ("pure", "project")
+    total = number_of_attacks(only, profiles)
     slots = asyncio.Semaphore(_AT_ONCE)
 
     async def one(work: Coroutine[Any, Any, Row]) -> Row:
         async with slots:
             row = await work
-        progress(row.label)
+        progress(row.label, total)
         return row
 
     wanted = [attack for attack in ATTACKS if not only or attack.id in only]
     forged = [forgery for forgery in FORGERIES if not only or forgery.id in only]
-    together = [_attacked(sandbox, attack) for attack in wanted if not attack.alone]
+    attacks = [(attack, profile) for profile in profiles for attack in wanted]
+    together = [_attacked(sandbox, *each) for each in attacks if not each[0].alone]
     together += [row for forgery in forged for row in _forged(sandbox, forgery)]
     rows = await asyncio.gather(*(one(work) for work in together))
-    for attack in wanted:
-        if attack.alone:
-            rows.append(await one(_attacked(sandbox, attack)))
+    for each in attacks:
+        if each[0].alone:
+            rows.append(await one(_attacked(sandbox, *each)))
     order = {requirement.id: place for place, requirement in enumerate(REQUIREMENTS)}
     return sorted(rows, key=lambda row: order[row.id])
 
 
-async def _attacked(sandbox: Sandbox, attack: Attack) -> Row:
+async def _attacked(sandbox: Sandbox, attack: Attack, profile: Profile) -> Row:
     """One attack on its own scene; once more when there was no verdict."""
-    row = await _attacked_once(sandbox, attack)
+    row = await _attacked_once(sandbox, attack, profile)
     if row.no_verdict is not None and row.held:
-        return await _attacked_once(sandbox, attack)
+        return await _attacked_once(sandbox, attack, profile)
     return row
 
 
-async def _attacked_once(sandbox: Sandbox, attack: Attack) -> Row:
+async def _attacked_once(sandbox: Sandbox, attack: Attack, profile: Profile) -> Row:
     limits = _ENDLESS_LIMITS if attack.endless else _LIMITS
     after = _Answer(None)
     with scene.scene(scene.Sizes(confined=True)) as here:
         tests = string.Template(attack.tests).safe_substitute(expected=here.words.expected)
         async with machine.watching(here.name, shared=attack.alone) as seen:
             code = program(attack.program, here.target())
-            answer = await _answer(sandbox, code, tests, limits)
+            answer = await _answer(sandbox, code, tests, limits, profile=profile)
             if attack.then:
                 code = program(attack.then, here.target(marked=False))
-                after = await _answer(sandbox, code, tests, limits)
+                after = await _answer(sandbox, code, tests, limits, profile=profile)
         said = answer.said + after.said.replace(here.words.mark, "") if attack.then else answer.said
         effects = here.effects(said, answer.printed, after.said) | seen.effects(_BOUNDS)
     effects |= answer.effects | after.effects
-    row = _row(attack.id, attack.name, answer.verdict, tuple(sorted(effects)))
+    name = attack.name if profile == "pure" else f"{attack.name}; project"
+    row = _row(attack.id, name, answer.verdict, tuple(sorted(effects)))
     timed_out = isinstance(answer.verdict, Timeout)
     if timed_out and sys.platform == "linux" and not seen.times:
         return row.model_copy(update={"no_verdict": "its processes could not be watched"})
@@ -256,17 +288,18 @@ async def _answer(
     tests: str,
     limits: SandboxLimits,
     strongest: Oracle = "outside",
+    profile: Profile = "pure",
 ) -> _Answer:
     """The verdict, and the effects that can be seen on it or instead of it."""
     try:
-        run = sandbox.run(code, tests, limits=limits, strongest=strongest)
+        run = sandbox.run(code, tests, limits=limits, strongest=strongest, profile=profile)
         verdict = await asyncio.wait_for(run, _ANSWER_SECONDS)
         text = verdict.model_dump_json()
         same = type(verdict).model_validate_json(text).model_dump_json() == text
     except TimeoutError:
         return _Answer(None, frozenset({"does not end"}))
     except Exception as error:  # noqa: BLE001  what a candidate makes the engine raise is a finding
-        return _Answer(None, frozenset({f"raises {type(error).__name__}: {error}"[:200]}))
+        return _Answer(None, frozenset({f"raises {type(error).__name__}"}))
     found = {"flooded": len(text) > _BOUNDS.answer_bytes, "no JSON": not same}
     return _Answer(verdict, frozenset(effect for effect, happened in found.items() if happened))
 

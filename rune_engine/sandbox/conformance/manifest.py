@@ -52,6 +52,12 @@ class Requirement:
     checked: str = "attack"
 
 
+STATED_LIMITS = {("R3", "memory"): "memory is limited per process"}
+"""(id, effect) that a tier may have where one of its stated limits begins with these words."""
+
+NO_PROJECT = "the project profile is refused"
+"""How a tier without that profile begins to say so."""
+
 _LOOP = "tests/sandbox/test_lifetime.py"
 _FEEDBACK = "tests/test_feedback.py"
 _UNSEEN = "no listener hears anything"
@@ -120,7 +126,7 @@ REQUIREMENTS = (
     ),
     Requirement("O1", "bytes that are no text", "the verdict is JSON and can be read back"),
     Requirement("O2", "terminal escapes", "the verdict is JSON and can be read back"),
-    Requirement("O3", "imitated markers", "the verdict is the same without them"),
+    Requirement("O3", "imitated markers", "they are text, and the tests decide"),
     Requirement("O4", "JSON bombs", "the verdict is small and comes in time"),
     Requirement("X1", "exit at import", "no pass"),
     Requirement("X2", "hard exit", "no pass"),
