@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rune_engine.errors import SandboxUnavailableError
 from rune_engine.sandbox import Sandbox
 from rune_engine.sandbox.conformance import bare, driver, inventions
 from rune_engine.sandbox.conformance.attack import Attack, program
@@ -146,7 +147,12 @@ async def test_only_what_is_asked_for_is_run(sandbox: Sandbox) -> None:
 @linux_only
 @pytest.mark.parametrize("tier", [tier.name for tier in available()[1:]])
 def test_from_a_lower_tier_only_what_it_states_escapes(tier: str) -> None:
-    report = asyncio.run(driver.check(Sandbox(tier=tier)))
+    sandbox = Sandbox(tier=tier)
+    try:
+        asyncio.run(sandbox.probe())
+    except SandboxUnavailableError as error:  # as root, with an interpreter in root's own home
+        pytest.skip(f"this tier refuses to run here: {error.message}")
+    report = asyncio.run(driver.check(sandbox))
     assert report.tier == tier
     assert report.escaped == report.forged == ()
     assert report.limits

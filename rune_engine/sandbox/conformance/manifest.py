@@ -52,7 +52,11 @@ class Requirement:
     checked: str = "attack"
 
 
-STATED_LIMITS = {("R3", "memory"): "memory is limited per process"}
+STATED_LIMITS = {
+    ("R3", "memory"): "memory is limited per process",
+    ("R5", "disk"): "disk use is limited per file",
+    ("R6", "inodes"): "disk use is limited per file",
+}
 """(id, effect) that a tier may have where one of its stated limits begins with these words."""
 
 NO_PROJECT = "the project profile is refused"
