@@ -22,6 +22,7 @@ from rune_engine.sandbox.verdict import (
     Tampered,
     Timeout,
     Verdict,
+    printable,
 )
 
 _FORGED = "Something was written to the verdict pipe that is not the runner's report."
@@ -155,7 +156,7 @@ def _on_cases(
     results, first = _findings(cases, outcomes, children, tests)
     evidence = evidence.model_copy(update={"cases": results})
     if first is not None:
-        evidence = evidence.model_copy(update={"stderr": evidence.stderr + first.text})
+        evidence = evidence.model_copy(update={"stderr": evidence.stderr + printable(first.text)})
         return _of_kind(first.kind, first.text.strip("\n"), evidence)
     if broken is not None:
         return broken.model_copy(update={"evidence": evidence})

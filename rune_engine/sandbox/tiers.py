@@ -29,6 +29,7 @@ _BOOT = "import sys; sys.path.append({root!r}); from {launcher} import main; sys
 _NAMESPACES_LIMITS = (
     "the kernel is shared: a flaw in it is not kept out, as a virtual machine would",
     "memory is limited per process, not summed over a project's processes",
+    "the folders that Python and Rune are installed in can be learnt",
     "time and timing can be measured",
 )
 _PLAIN_LIMITS = (
@@ -36,6 +37,7 @@ _PLAIN_LIMITS = (
     "names, sizes and dates of the machine's files can be looked up, not their contents",
     "disk use is limited per file and by the number of open files, not in all",
     "threads are limited by the address space, not by number",
+    "the machine's name, and the folders that Python and Rune are installed in, can be learnt",
     "no socket at all, and no change of a file's mode, owner or times, even the run's own",
     "the project profile is refused, as it makes processes",
     "as root, a workspace that only its owner may read is not seen",

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def printable(text: str) -> str:
+    """`text` with what UTF-8 cannot hold (an unpaired surrogate) replaced."""
+    return text.encode("utf-8", "replace").decode()
+
+
+Words = Annotated[str, AfterValidator(printable)]
+"""Text that came out of a run."""
 
 Oracle = Literal["outside", "beside", "inside"]
 """Where the tests decided: in the engine, over data; in a process of their own within the walls, to
@@ -24,7 +33,7 @@ class CaseResult(BaseModel):
     ok: bool
     wall_seconds: float
     cpu_seconds: float
-    message: str = ""
+    message: Words = ""
 
 
 class Evidence(BaseModel):
@@ -54,8 +63,8 @@ class Evidence(BaseModel):
     tests_sha256: str
     candidate_sha256: str
     wall_seconds: float
-    stdout: str
-    stderr: str
+    stdout: Words
+    stderr: Words
     exit_code: int | None
 
 
@@ -72,38 +81,38 @@ class Fail(_Verdict):
     """A test's assertion did not hold."""
 
     kind: Literal["fail"] = "fail"
-    message: str
+    message: Words
 
 
 class CandidateError(_Verdict):
     """The candidate raised, did not compile, or ended its process before the tests did."""
 
     kind: Literal["candidate_error"] = "candidate_error"
-    message: str
+    message: Words
 
 
 class Timeout(_Verdict):
     kind: Literal["timeout"] = "timeout"
-    message: str
+    message: Words
 
 
 class ResourceExceeded(_Verdict):
     kind: Literal["resource_exceeded"] = "resource_exceeded"
-    message: str
+    message: Words
 
 
 class Tampered(_Verdict):
     """The run tried to forge its own verdict."""
 
     kind: Literal["tampered"] = "tampered"
-    message: str
+    message: Words
 
 
 class Infra(_Verdict):
     """No verdict: the sandbox or the machine failed, not the candidate."""
 
     kind: Literal["infra"] = "infra"
-    message: str
+    message: Words
 
 
 Verdict = Annotated[

@@ -145,7 +145,7 @@ class Scene:
             "netlink message": any(_received(each) for each in self._datagrams[1:]),
             "datagram": _received(self._udp),
             "secret read": self._read(said, printed, said_next),
-            "names": _names_host(said, self._sizes.confined),
+            "names": _names_host(said),
             "files changed": self._changed(),
             "library changed": self._library_additions() != [],
             "victim ended": self._victim.poll() is not None or _is_stopped(self._victim.pid),
@@ -260,10 +260,9 @@ def _kernel_keys() -> str:
         return ""
 
 
-def _names_host(said: str, confined: bool) -> bool:
-    """Whether the machine's name or the engine's own source folder was told."""
-    own = str(Path(__file__).parents[3]) + os.sep
-    return f"<{socket.gethostname()}>" in said or (confined and own in said)
+def _names_host(said: str) -> bool:
+    """Whether the machine's name was told; where Rune is installed is a stated limit."""
+    return f"<{socket.gethostname()}>" in said
 
 
 def _heard(listener: socket.socket) -> bool:

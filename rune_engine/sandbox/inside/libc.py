@@ -69,6 +69,11 @@ def enter_root(folder: str) -> None:
     os.chdir("/")
 
 
+def set_host_name(name: bytes) -> None:
+    """Name this UTS namespace, so that the machine's own name is not seen."""
+    checked(_libc.sethostname(name, len(name)), "set the host name")
+
+
 class _CapabilityHeader(ctypes.Structure):
     _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
 

@@ -68,9 +68,10 @@ def _enter_namespaces() -> None:
     uid, gid = os.geteuid(), os.getegid()
     if uid == 0:
         libc.unshare(_SHARED | libc.CLONE_NEWPID)
-        return
-    libc.unshare(libc.CLONE_NEWUSER | _SHARED | libc.CLONE_NEWPID)
-    _map_own_ids(uid, gid)
+    else:
+        libc.unshare(libc.CLONE_NEWUSER | _SHARED | libc.CLONE_NEWPID)
+        _map_own_ids(uid, gid)
+    libc.set_host_name(b"sandbox")
 
 
 def _map_own_ids(uid: int, gid: int) -> None:
