@@ -44,7 +44,12 @@ class Sandbox(Protocol):
     """What the loop needs of S5."""
 
     async def run(
-        self, candidate: str, tests: str, *, workspace: Path | None = None
+        self,
+        candidate: str,
+        tests: str,
+        *,
+        workspace: Path | None = None,
+        confirm: bool = False,
     ) -> Verdict: ...
 
 
@@ -198,7 +203,7 @@ class AgentLoop:
             stderr=storable(evidence.stderr) if evidence else "",
             exit_code=evidence.exit_code if evidence else None,
             tests_passed=tests_passed(verdict),
-            verdict=verdict.model_dump(),
+            verdict=verdict.model_dump(mode="json"),
         )
         return {
             "attempts": [*state["attempts"], attempt],
@@ -251,7 +256,10 @@ class AgentLoop:
 
     async def _run_tests(self, code: str) -> Verdict:
         workspace = Path(self._params.workspace) if self._params.workspace else None
-        return await self._sandbox.run(code, self._params.test_suite, workspace=workspace)
+        # What passes may be learned from: it has to pass twice.
+        return await self._sandbox.run(
+            code, self._params.test_suite, workspace=workspace, confirm=True
+        )
 
     def _draft(self, attempts: list[Attempt], outcome: Outcome) -> TrajectoryDraft:
         wanted = self._params.model_dump(

@@ -9,12 +9,17 @@ import typer
 from rich.text import Text
 
 import rune_engine
-from rune_engine.cli import demo, engine, jobs, memory, run_suite
+from rune_engine.cli import demo, engine, jobs, memory, run_suite, sandbox
 from rune_engine.cli.session import err, out
 from rune_engine.errors import RuneError
 
 COMMANDS = (demo.demo, run_suite.run, memory.status, memory.record, memory.distill)
-GROUPS = {"engine": engine.app, "jobs": jobs.app, "adapters": memory.adapters}
+GROUPS = {
+    "engine": engine.app,
+    "jobs": jobs.app,
+    "adapters": memory.adapters,
+    "sandbox": sandbox.app,
+}
 
 
 def _build() -> typer.Typer:

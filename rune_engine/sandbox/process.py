@@ -8,34 +8,47 @@ from __future__ import annotations
 import asyncio
 import marshal
 import os
-import signal
 import time
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rune_engine.config import SandboxLimits
-from rune_engine.sandbox.tiers import Tier, environment
+from rune_engine.sandbox.output import CappedOutput, Pipe
+from rune_engine.sandbox.tiers import Tier
+from rune_engine.sandbox.zygote import RunProcess, Status, Zygote, give_back, take
 
-_CHUNK = 64 * 1024
-_LONGEST_REPORT = 1024 * 1024
-_GRACE_SECONDS = 2.0
+Profile = Literal["pure", "project"]
+"""`pure`: no process can be made. `project`: fork and exec work, inside the run's own PID space."""
+
+_ANSWER_SECONDS = 15.0
+_GRACE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class ChildEnded:
+    """How one child of a run ended.
+
+    `exit_code` is minus the signal's number where one ended it; `report` is what it wrote to its
+    verdict pipe (at most a megabyte), trusted in nothing.
+    """
+
+    exit_code: int
+    cpu_seconds: float
+    wall_seconds: float
+    report: bytes
 
 
 @dataclass(frozen=True)
 class Ended:
     """How a run ended.
 
-    `ready` is whether the walls stood and the candidate was started; `exit_code` is its own
-    (minus the signal's number where one ended it), None when unknown; `report` is what it wrote
-    to the verdict pipe.
+    `ready` is whether the walls stood around every child that is told of; `children` are those
+    that ended, in order.
     """
 
     ready: bool
-    exit_code: int | None
-    cpu_seconds: float
-    report: bytes
+    children: tuple[ChildEnded, ...]
     stdout: str
     stderr: str
     wall_seconds: float
@@ -43,174 +56,193 @@ class Ended:
     flooded: bool
 
 
-class CappedOutput:
-    """Keeps the head and the tail of a stream, and counts what it left out.
+class _Streams:
+    """What connects a run with the engine, and what has come out of it."""
 
-    `flooded` is whether more was printed than is worth reading.
-    """
-
-    def __init__(self, keep_bytes: int, flood_bytes: int) -> None:
-        self._half = keep_bytes // 2
-        self._flood = flood_bytes
-        self._head = bytearray()
-        self._tail = bytearray()
-        self._total = 0
-
-    def add(self, data: bytes) -> None:
-        self._total += len(data)
-        room = self._half - len(self._head)
-        self._head += data[:room]
-        self._tail += data[room:]
-        del self._tail[: -self._half or None]
+    def __init__(self, limits: SandboxLimits) -> None:
+        self.payload = Pipe(we_read=False)
+        self.stdout, self.stderr = Pipe(we_read=True), Pipe(we_read=True)
+        self.status = Status()
+        self.out = CappedOutput(limits.output_bytes, limits.file_bytes)
+        self.err = CappedOutput(limits.output_bytes, limits.file_bytes)
 
     @property
     def flooded(self) -> bool:
-        return self._total > self._flood
+        return self.out.flooded or self.err.flooded
 
-    def text(self) -> str:
-        left_out = self._total - len(self._head) - len(self._tail)
-        note = f"\n... {left_out} bytes left out ...\n".encode() if left_out else b""
-        return bytes(self._head + note + self._tail).decode("utf-8", "replace")
+    def handles(self) -> list[int]:
+        theirs = [pipe.theirs for pipe in (self.payload, self.stdout, self.stderr)]
+        return [*theirs, self.status.theirs.fileno()]
 
-
-class _Pipe:
-    """A pipe whose writing end the child inherits."""
-
-    def __init__(self) -> None:
-        self._read, self.write = os.pipe()
-        os.set_blocking(self._read, False)
-        self._open = [self._read, self.write]
-
-    def drain(self) -> bytes:
-        """What has been written so far, up to the longest report."""
-        data = b""
-        with suppress(BlockingIOError):
-            while len(data) < _LONGEST_REPORT and (more := os.read(self._read, _CHUNK)):
-                data += more
-        return data
+    def hand_over(self) -> None:
+        for end in (self.payload, self.stdout, self.stderr, self.status):
+            end.hand_over()
 
     def close(self) -> None:
-        for handle in self._open:
-            os.close(handle)
+        for end in (self.payload, self.stdout, self.stderr, self.status):
+            end.close()
 
 
-async def _read_all(
-    process: asyncio.subprocess.Process, stream: asyncio.StreamReader, output: CappedOutput
-) -> None:
-    while data := await stream.read(_CHUNK):
-        output.add(data)
-        if output.flooded:
-            _stop(process)
+class _Attempt:
+    """One run in one zygote, from the request until nothing of it is left."""
 
+    def __init__(self, zygote: Zygote, payload: bytes, limits: SandboxLimits) -> None:
+        self._zygote = zygote
+        self._payload = payload
+        self._limits = limits
+        self._streams = _Streams(limits)
+        self._timed_out = False
+        self.silent = False
 
-async def _feed(stream: asyncio.StreamWriter, data: bytes) -> None:
-    try:
-        stream.write(data)
-        await stream.drain()
-        stream.close()
-    except (BrokenPipeError, ConnectionResetError):
-        return  # it died before it read; its stderr says why
+    async def result(self) -> Ended:
+        """How it ended; `ready` is False where the zygote died or did not answer."""
+        began = time.monotonic()
+        try:
+            if self._zygote.submit(self._streams.handles()):
+                self._streams.hand_over()
+                await self._watch()
+        finally:
+            # Not to be cut short by another cancellation: its waits are bounded.
+            await asyncio.shield(asyncio.create_task(self._finish()))
+        ready, children = parse_status(bytes(self._streams.status.records))
+        return Ended(
+            ready=ready,
+            children=children,
+            stdout=self._streams.out.text(),
+            stderr=self._streams.err.text(),
+            wall_seconds=time.monotonic() - began,
+            timed_out=self._timed_out,
+            flooded=self._streams.flooded,
+        )
 
+    def complete(self, ended: Ended, children: int) -> bool:
+        """Whether nothing but the run itself, or we, ended it."""
+        by_itself = ended.ready and bool(ended.children)
+        stopped = by_itself and ended.children[-1].exit_code < 0
+        whole = by_itself and (len(ended.children) == children or stopped)
+        return whole or ended.timed_out or ended.flooded
 
-def _stop(process: asyncio.subprocess.Process) -> None:
-    """Ask the launcher to end and reap everything below it."""
-    with suppress(ProcessLookupError):
-        process.terminate()
+    async def _watch(self) -> None:
+        streams = self._streams
+        process = await self._started()
+        if process is None:
+            return
 
+        def keep(output: CappedOutput, data: bytes) -> None:
+            output.add(data)
+            if output.flooded:
+                process.kill()
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Stop the launcher; SIGKILL its group if it does not, or if we are cancelled meanwhile."""
-    try:
-        _stop(process)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), _GRACE_SECONDS)
-    finally:
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-        # Not to be cut short by another cancellation: the wait is bounded by the kill.
-        await asyncio.shield(process.wait())
+        try:
+            async with asyncio.timeout(self._limits.wall_seconds), asyncio.TaskGroup() as group:
+                group.create_task(streams.payload.write_all(self._payload))
+                group.create_task(streams.stdout.read_all(lambda data: keep(streams.out, data)))
+                group.create_task(streams.stderr.read_all(lambda data: keep(streams.err, data)))
+                group.create_task(streams.status.read_all())
+                group.create_task(process.ended())
+        except TimeoutError:
+            self._timed_out = True
+
+    async def _started(self) -> RunProcess | None:
+        try:
+            # Not `wait_for`, which before Python 3.12 can lose a cancellation.
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                return await self._streams.status.started()
+        except TimeoutError:
+            self.silent = True
+            return None
+
+    async def _finish(self) -> None:
+        """End what still runs, and close what is open."""
+        try:
+            self._streams.hand_over()
+            process = None if self.silent else await self._started()
+            if process is not None:
+                process.kill()
+                async with asyncio.timeout(_GRACE_SECONDS):
+                    await process.ended()
+        except TimeoutError:
+            self.silent = True
+        finally:
+            self._streams.close()
 
 
 async def run_isolated(
-    tier: Tier, request: dict[str, Any], workspace: Path | None, limits: SandboxLimits
+    tier: Tier,
+    request: dict[str, Any],
+    workspace: Path | None,
+    limits: SandboxLimits,
+    profile: Profile = "pure",
 ) -> Ended:
-    """Run `request` (candidate, tests, to_call, secret) inside `tier`.
+    """Run `request` inside `tier`; warm where its hash seed is 0, cold where that fails.
+
+    Args:
+        request: goes to the inside as it is. Read here: `candidate` (becomes solution.py),
+            `children` (how many processes run it, one after the other; 1), `stop_early` (none
+            after the first that a signal ended; False) and `hash_seed` (0).
 
     Raises:
         OSError: the interpreter could not be started.
     """
-    folder = str(workspace) if workspace is not None else None
     with tier.box() as box:
         payload = {
+            "children": 1,
+            "stop_early": False,
+            "hash_seed": 0,
             **request,
-            **tier.payload(box),
-            "workspace": folder,
+            "box": box,
+            "workspace": str(workspace) if workspace is not None else None,
             "limits": limits.model_dump(),
+            "profile": profile,
         }
-        status, verdict = _Pipe(), _Pipe()
-        try:
-            arguments = [str(status.write), str(verdict.write), str(os.getpid())]
-            command = tier.command(box, folder, arguments)
-            return await _watch(command, environment(box), payload, limits, status, verdict)
-        finally:
-            status.close()
-            verdict.close()
+        if payload["hash_seed"] == 0:
+            ended = await _warm(tier, payload, limits)
+            if ended is not None:
+                return ended
+        return await run_cold(tier, payload, limits)
 
 
-async def _watch(
-    command: list[str],
-    variables: dict[str, str],
-    payload: dict[str, Any],
-    limits: SandboxLimits,
-    status: _Pipe,
-    verdict: _Pipe,
-) -> Ended:
-    began = time.monotonic()
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=variables,
-        cwd="/",
-        pass_fds=(status.write, verdict.write),
-        start_new_session=True,
-    )
-    assert process.stdin and process.stdout and process.stderr
-    out = CappedOutput(limits.output_bytes, limits.file_bytes)
-    err = CappedOutput(limits.output_bytes, limits.file_bytes)
-    timed_out = False
+async def _warm(tier: Tier, payload: dict[str, Any], limits: SandboxLimits) -> Ended | None:
+    """None where the zygote, not the run, is to blame for there being no result."""
+    zygote, broken = take(tier), True
     try:
-        async with asyncio.timeout(limits.wall_seconds), asyncio.TaskGroup() as group:
-            group.create_task(_feed(process.stdin, marshal.dumps(payload)))
-            group.create_task(_read_all(process, process.stdout, out))
-            group.create_task(_read_all(process, process.stderr, err))
-            group.create_task(process.wait())
-    except TimeoutError:
-        timed_out = True
+        attempt = _Attempt(zygote, marshal.dumps(payload), limits)
+        ended = await attempt.result()
+        broken = attempt.silent or not zygote.alive()
+        return ended if attempt.complete(ended, payload["children"]) else None
+    except asyncio.CancelledError:
+        broken = False
+        raise
     finally:
-        await _end(process)
-    ready, exit_code, cpu_seconds = _parse_status(status.drain(), process.returncode)
-    return Ended(
-        ready=ready,
-        exit_code=exit_code,
-        cpu_seconds=cpu_seconds,
-        report=verdict.drain(),
-        stdout=out.text(),
-        stderr=err.text(),
-        wall_seconds=time.monotonic() - began,
-        timed_out=timed_out,
-        flooded=out.flooded or err.flooded,
-    )
+        give_back(zygote, broken=broken)
 
 
-def _parse_status(data: bytes, launcher_code: int | None) -> tuple[bool, int | None, float]:
-    """(ready, exit code, CPU seconds) from "R" and "S <wait status> <seconds>"."""
-    if not data.startswith(b"R"):
-        return False, None, 0.0
-    if data == b"R":
-        # No first process that watches (macOS): the launcher itself became the candidate.
-        return True, launcher_code, 0.0
-    _, wait_status, cpu_seconds = data[1:].split()
-    return True, os.waitstatus_to_exitcode(int(wait_status)), float(cpu_seconds)
+async def run_cold(tier: Tier, payload: dict[str, Any], limits: SandboxLimits) -> Ended:
+    """Run in an interpreter that was started for this alone."""
+    zygote = Zygote(tier, preload=False, hash_seed=payload["hash_seed"])
+    try:
+        ended = await _Attempt(zygote, marshal.dumps(payload), limits).result()
+        return ended if ended.ready else replace(ended, stderr=zygote.said() + ended.stderr)
+    finally:
+        await asyncio.shield(asyncio.create_task(zygote.aclose()))
+
+
+def parse_status(data: bytes) -> tuple[bool, tuple[ChildEnded, ...]]:
+    """(whether every child got ready, those that ended) from the records that the warden wrote.
+
+    "R" is a child that is confined, "C" a length and a marshalled tuple one that has ended.
+    """
+    ready_children, children = 0, list[ChildEnded]()
+    while data:
+        kind, data = data[:1], data[1:]
+        if kind == b"R":
+            ready_children += 1
+            continue
+        size = int.from_bytes(data[:4], "big")
+        body, data = data[4 : 4 + size], data[4 + size :]
+        if len(body) < size or not size:
+            break  # its writer was ended in the middle
+        wait_status, cpu_seconds, wall_seconds, report = marshal.loads(body)
+        code = os.waitstatus_to_exitcode(wait_status)
+        children.append(ChildEnded(code, cpu_seconds, wall_seconds, report))
+    return ready_children > 0 and ready_children >= len(children), tuple(children)

@@ -15,10 +15,11 @@ from rune_engine.config import SandboxLimits
 from rune_engine.errors import InvalidInputError, SandboxUnavailableError
 from rune_engine.sandbox import probe
 from rune_engine.sandbox.judge import judge
-from rune_engine.sandbox.plan import plan_tests
-from rune_engine.sandbox.process import Ended, run_isolated
-from rune_engine.sandbox.tiers import Tier, choose
-from rune_engine.sandbox.verdict import Evidence, Infra, Verdict
+from rune_engine.sandbox.process import Ended, Profile, run_isolated
+from rune_engine.sandbox.suite import Suite, ready
+from rune_engine.sandbox.tiers import Tier, available
+from rune_engine.sandbox.verdict import Evidence, Infra, Oracle, Pass, Verdict
+from rune_engine.suspicion import suspicion
 
 
 def _sha256(text: str) -> str:
@@ -37,8 +38,11 @@ def runner_sha256() -> str:
 class Sandbox:
     """Runs Python that nobody trusts. One instance serves many concurrent runs."""
 
-    def __init__(self, limits: SandboxLimits | None = None) -> None:
+    def __init__(self, limits: SandboxLimits | None = None, *, tier: str | None = None) -> None:
+        """`tier` names the only tier to use; None is the strongest that holds here."""
         self._limits = limits or SandboxLimits()
+        self._wanted = tier
+        self._tier: Tier | None = None
         self._probing = asyncio.Lock()
         self._holds = False
         self._refusal: SandboxUnavailableError | None = None
@@ -48,7 +52,7 @@ class Sandbox:
         if self._refusal is not None:
             return f"unavailable: {self._refusal.message}"
         try:
-            return choose().name
+            return (self._tier or self._tiers()[0]).name
         except SandboxUnavailableError as error:
             return f"unavailable: {error.message}"
 
@@ -64,11 +68,36 @@ class Sandbox:
             if self._holds:
                 return
             try:
-                await probe.attack(self._run_unprobed)
+                self._tier = await self._first_that_holds()
             except SandboxUnavailableError as error:
                 self._refusal = error
                 raise
             self._holds = True
+
+    def _tiers(self) -> tuple[Tier, ...]:
+        tiers = tuple(t for t in available() if self._wanted in (None, t.name))
+        if not tiers:
+            known = ", ".join(tier.name for tier in available())
+            raise SandboxUnavailableError(
+                f"There is no tier {self._wanted} on this machine.",
+                next_step=f"Use one of {known}.",
+            )
+        return tiers
+
+    async def _first_that_holds(self) -> Tier:
+        refusal: SandboxUnavailableError | None = None
+        for tier in self._tiers():
+
+            async def run(candidate: str, tests: str, tier: Tier = tier) -> Verdict:
+                return await _Trial(ready(tests), tier, None, self._limits).run(candidate)
+
+            try:
+                await probe.attack(run)
+                return tier
+            except SandboxUnavailableError as error:
+                refusal = refusal or error
+        assert refusal is not None
+        raise refusal
 
     async def run(
         self,
@@ -77,12 +106,19 @@ class Sandbox:
         *,
         workspace: Path | None = None,
         limits: SandboxLimits | None = None,
+        confirm: bool = False,
+        strongest: Oracle = "outside",
+        profile: Profile = "pure",
     ) -> Verdict:
-        """Run `candidate` as `solution.py`, then `tests` with its names in scope.
+        """Run `candidate` as `solution.py`, and judge it by `tests`.
 
         Args:
             workspace: a folder of packages the code may import; it sees it read-only.
             limits: instead of the instance's own.
+            confirm: for what will be learned from: a pass must come again under another hash
+                seed and in the reverse order, and the tests must fail without a candidate.
+            strongest: use no stronger oracle than this one.
+            profile: whether the candidate may make processes ("project").
 
         Raises:
             SandboxUnavailableError: this machine cannot isolate the run.
@@ -94,47 +130,83 @@ class Sandbox:
                 next_step="Pass the absolute path of an existing project folder.",
             )
         await self.probe()
-        return await self._run_unprobed(candidate, tests, workspace, limits or self._limits)
+        assert self._tier is not None
+        suite = ready(tests, strongest)
+        trial = _Trial(suite, self._tier, workspace, limits or self._limits, profile)
+        verdict = await trial.run(candidate)
+        return await trial.confirm(candidate, verdict) if confirm else verdict
 
-    async def _run_unprobed(
+
+class _Trial:
+    """The runs that one verdict takes."""
+
+    def __init__(
         self,
-        candidate: str,
-        tests: str,
-        workspace: Path | None = None,
-        limits: SandboxLimits | None = None,
-    ) -> Verdict:
-        limits = limits or self._limits
-        plan = plan_tests(tests)
-        if plan.problem is not None:
-            return Infra(message=plan.problem)
-        tier, secret = choose(), secrets.token_hex(16).encode()
-        request = {
-            "candidate": candidate,
-            "tests": tests,
-            "to_call": list(plan.to_call),
-            "secret": secret,
-        }
-        folder = workspace.resolve() if workspace is not None else None
+        suite: Suite,
+        tier: Tier,
+        workspace: Path | None,
+        limits: SandboxLimits,
+        profile: Profile = "pure",
+    ) -> None:
+        self._suite = suite
+        self._tier = tier
+        self._profile: Profile = profile
+        self._workspace = workspace.resolve() if workspace is not None else None
+        self._limits = limits
+
+    async def run(self, candidate: str, *, second: bool = False) -> Verdict:
+        """The verdict on one run of `candidate`."""
+        if self._suite.problem is not None:
+            return Infra(message=self._suite.problem)
+        verdict = await self._run(candidate, second=second)
+        if isinstance(verdict, Infra) and verdict.message == "crosses":
+            self._suite = self._suite.within()
+            verdict = await self._run(candidate, second=second)
+        return verdict
+
+    async def confirm(self, candidate: str, verdict: Verdict) -> Verdict:
+        """`verdict`, where it is a pass only if a second run and the negative control agree."""
+        if not isinstance(verdict, Pass):
+            return verdict
+        again = await self.run(candidate, second=True)
+        if not isinstance(again, Pass):
+            message = f"The pass is not repeatable: the second run ended in {again.kind}."
+            return Infra(message=message, evidence=verdict.evidence)
+        assert verdict.evidence is not None
+        if verdict.evidence.controls is None:
+            without = await self.run(self._suite.stub())
+            if isinstance(without, Pass):
+                message = "The tests decide nothing: they pass without a candidate."
+                return Infra(message=message, evidence=verdict.evidence)
+        sure = {"confirmed": True, "controls": True}
+        return Pass(evidence=verdict.evidence.model_copy(update=sure))
+
+    async def _run(self, candidate: str, *, second: bool) -> Verdict:
+        secret = secrets.token_hex(16).encode()
+        request = self._suite.request(candidate, secret, second=second)
         try:
-            ended = await run_isolated(tier, request, folder, limits)
+            ended = await run_isolated(
+                self._tier, request, self._workspace, self._limits, self._profile
+            )
         except OSError as error:
             return Infra(message=f"The sandbox could not start: {error}")
-        evidence = _evidence(tier, ended, candidate, tests, limits)
-        return judge(ended, secret, limits, evidence)
+        evidence = self._evidence(ended, candidate)
+        return judge(self._suite, ended, secret, self._limits, evidence, second=second)
 
-
-def _evidence(
-    tier: Tier, ended: Ended, candidate: str, tests: str, limits: SandboxLimits
-) -> Evidence:
-    return Evidence(
-        tier=tier.name,
-        in_process=True,
-        limits=limits.model_dump(),
-        runner_sha256=runner_sha256(),
-        tests_sha256=_sha256(tests),
-        candidate_sha256=_sha256(candidate),
-        wall_seconds=ended.wall_seconds,
-        stdout=ended.stdout,
-        stderr=ended.stderr,
-        exit_code=ended.exit_code,
-    )
+    def _evidence(self, ended: Ended, candidate: str) -> Evidence:
+        return Evidence(
+            tier=self._tier.name,
+            profile=self._profile,
+            oracle=self._suite.oracle,
+            in_process=self._suite.oracle == "inside",
+            not_outside=self._suite.reason,
+            limits=self._limits.model_dump(),
+            runner_sha256=runner_sha256(),
+            tests_sha256=_sha256(self._suite.tests),
+            candidate_sha256=_sha256(candidate),
+            wall_seconds=ended.wall_seconds,
+            stdout=ended.stdout,
+            stderr=ended.stderr,
+            exit_code=ended.children[-1].exit_code if ended.children else None,
+            suspicion=suspicion(candidate, self._suite.tests),
+        )

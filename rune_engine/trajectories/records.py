@@ -9,6 +9,7 @@ from sqlalchemy import Text
 from sqlmodel import Field, SQLModel
 
 from rune_engine.models import Attempt, Trajectory, TrajectoryDraft
+from rune_engine.suspicion import suspicion_of
 
 
 class SessionRecord(SQLModel, table=True):
@@ -94,9 +95,11 @@ class AttemptRecord(SQLModel, table=True):
 
 
 def is_distillable(draft: TrajectoryDraft) -> bool:
-    """Whether it teaches something that is known to work and is not kept back for evaluation."""
+    """Whether it teaches something that is known to work, is not kept back for evaluation, and
+    does not look like code that fakes its tests."""
     return (
         draft.outcome == "success"
         and draft.attempts[-1].tests_passed is True
         and not draft.held_out
+        and not suspicion_of(draft.attempts[-1], draft.test_suite)
     )

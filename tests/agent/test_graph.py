@@ -19,7 +19,7 @@ from rune_engine.inference.provider import AdapterRef
 from rune_engine.inference.scripted import ScriptedProvider
 from rune_engine.models import RunTaskParams, TaskResult, Trajectory
 from rune_engine.sandbox.sandbox import Sandbox
-from rune_engine.sandbox.verdict import Infra, Verdict
+from rune_engine.sandbox.verdict import Infra, Oracle, Verdict
 from rune_engine.trajectories import TrajectoryStore
 
 RIGHT = "```python\ndef add(a, b):\n    return a + b\n```"
@@ -43,13 +43,22 @@ class Unsteady(Sandbox):
         *,
         workspace: Path | None = None,
         limits: SandboxLimits | None = None,
+        confirm: bool = False,
+        strongest: Oracle = "outside",
     ) -> Verdict:
         self.runs += 1
         self.began.set()
         failure = self.failures.pop(0) if self.failures else None
         if isinstance(failure, SandboxUnavailableError):
             raise failure
-        return failure or await super().run(candidate, tests, workspace=workspace, limits=limits)
+        return failure or await super().run(
+            candidate,
+            tests,
+            workspace=workspace,
+            limits=limits,
+            confirm=confirm,
+            strongest=strongest,
+        )
 
 
 class Bench:

@@ -11,6 +11,7 @@ import pytest
 from rune_engine.config import SandboxLimits
 from rune_engine.sandbox import Sandbox
 from rune_engine.sandbox.verdict import Verdict
+from rune_engine.sandbox.zygote import standing
 
 Watch = Callable[[Awaitable[Verdict]], Awaitable[tuple[Verdict, list[psutil.Process]]]]
 
@@ -22,10 +23,17 @@ def sandbox() -> Sandbox:
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind() -> Iterator[None]:
-    """After every test here, whatever it did, this process has no descendant."""
+    """After every test here, whatever it did, this process has no descendant but idle zygotes."""
     yield
-    _, alive = psutil.wait_procs(psutil.Process().children(recursive=True), timeout=5)
+    _, alive = psutil.wait_procs(_runs(), timeout=5)
     assert alive == []
+
+
+def _runs() -> list[psutil.Process]:
+    """Every descendant of this process that is no zygote, nor the process that keeps one."""
+    waiting = {psutil.Process(pid) for pid in standing()}
+    waiting |= {child for keeper in waiting for child in keeper.children()}
+    return [each for each in psutil.Process().children(recursive=True) if each not in waiting]
 
 
 @pytest.fixture
@@ -35,7 +43,7 @@ def watch() -> Watch:
     async def watched(run: Awaitable[Verdict]) -> tuple[Verdict, list[psutil.Process]]:
         task, seen = asyncio.ensure_future(run), set[psutil.Process]()
         while not task.done():
-            seen.update(psutil.Process().children(recursive=True))
+            seen.update(_runs())
             await asyncio.sleep(0.02)
         return task.result(), list(seen)
 

@@ -1,8 +1,10 @@
-"""Attacks on the machine: memory, disk, processor, processes, output."""
+"""What attacks on memory, disk, processor and output are judged as.
+
+That they have no effect outside is for `test_conformance.py`.
+"""
 
 from __future__ import annotations
 
-import platform
 import sys
 
 import pytest
@@ -13,27 +15,6 @@ from rune_engine.sandbox import Sandbox
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux mechanisms")
 QUICK = SandboxLimits(wall_seconds=2, cpu_seconds=1)
-
-
-@pytest.mark.parametrize(
-    "attack",
-    [
-        pytest.param("while True:\n    os.fork()", id="R1-fork-bomb"),
-        pytest.param("os.posix_spawn('/usr/bin/env', ['env'], {})", id="R3-spawn"),
-        pytest.param(
-            "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        time.sleep(600)",
-            id="P2-P3-daemon",
-        ),
-        pytest.param("os.execv('/usr/bin/env', ['env'])", id="exec"),
-    ],
-)
-async def test_no_process_can_be_made(attack: str, sandbox: Sandbox, watch: Watch) -> None:
-    verdict, seen = await watch(sandbox.run(f"import os, time\n{attack}", "assert True"))
-    assert verdict.kind == "candidate_error"
-    assert "Operation not permitted" in verdict.message
-    # The launcher, the namespace's first process, the candidate; and the owner-map helper.
-    assert len(seen) <= 4
-    assert not any(process.is_running() for process in seen)
 
 
 @pytest.mark.parametrize(
@@ -58,12 +39,6 @@ async def test_more_than_the_limits_allow_is_resource_exceeded(
     assert (await sandbox.run(attack, "assert True")).kind == "resource_exceeded"
 
 
-async def test_r4_memory_outside_of_the_address_space_limit_is_refused(sandbox: Sandbox) -> None:
-    verdict = await sandbox.run("import os; os.memfd_create('x')", "assert True")
-    assert verdict.kind == "candidate_error"
-    assert "Operation not permitted" in verdict.message
-
-
 @pytest.mark.parametrize(
     "code",
     [
@@ -85,7 +60,7 @@ async def test_what_does_not_end_is_a_timeout_and_is_ended(
 ) -> None:
     verdict, seen = await watch(sandbox.run(code, "assert True", limits=QUICK))
     assert verdict.kind == "timeout"
-    assert len(seen) >= 3
+    assert len(seen) >= 2
     assert not any(process.is_running() for process in seen)
 
 
@@ -124,36 +99,3 @@ async def test_r11_a_crash_is_the_candidates(code: str, said: str, sandbox: Sand
     verdict = await sandbox.run(code, "assert True")
     assert verdict.kind == "candidate_error"
     assert said in verdict.message
-
-
-@pytest.mark.parametrize(
-    "attack",
-    [
-        pytest.param("libc.ptrace(16, 1, 0, 0)", id="P5-ptrace"),
-        pytest.param("libc.unshare(0x10000000)", id="P8-user-namespace"),
-        pytest.param("libc.mount(b'x', b'/tmp', b'tmpfs', 0, None)", id="P8-mount"),
-        pytest.param("libc.kill(1, 9)", id="P4-kill-process-1"),
-        pytest.param(
-            "libc.prlimit(1, 0, (ctypes.c_long * 2)(0, 0), None)", id="P4-limit-process-1"
-        ),
-        pytest.param("libc.syscall(425, 8, None)", id="N7-io_uring"),
-        pytest.param("libc.syscall(321, 0, None, 0)", id="P11-bpf"),
-    ],
-)
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="x86-64 numbers")
-async def test_forbidden_system_calls_fail(attack: str, sandbox: Sandbox) -> None:
-    code = f"import ctypes; libc = ctypes.CDLL(None, use_errno=True); result = {attack}"
-    tests = "import ctypes\nassert result == -1 and ctypes.get_errno() in (1, 38)"
-    assert (await sandbox.run(code, tests)).kind == "pass"
-
-
-async def test_p5_the_watching_process_cannot_be_read(sandbox: Sandbox) -> None:
-    verdict = await sandbox.run("open('/proc/1/mem', 'rb')", "assert True")
-    assert verdict.kind == "candidate_error"
-    assert "PermissionError" in verdict.message
-
-
-async def test_p10_limits_cannot_be_raised(sandbox: Sandbox) -> None:
-    code = "import resource as r; r.setrlimit(r.RLIMIT_AS, (r.RLIM_INFINITY, r.RLIM_INFINITY))"
-    verdict = await sandbox.run(code, "assert True")
-    assert verdict.kind == "candidate_error"

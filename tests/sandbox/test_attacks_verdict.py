@@ -71,13 +71,14 @@ async def test_f11_x10_modules_written_to_the_folder_are_not_imported(sandbox: S
     assert "0 != 3" in verdict.message
 
 
-async def test_x7_skipping_is_no_verdict(sandbox: Sandbox) -> None:
+async def test_x7_skipping_is_no_pass(sandbox: Sandbox) -> None:
     code = "import unittest\ndef add(a, b): raise unittest.SkipTest('no')"
     tests = (
         "import unittest\nclass T(unittest.TestCase):\n"
         "    def test_add(self): self.assertEqual(add(1, 2), 3)\n"
     )
-    assert (await sandbox.run(code, tests)).kind == "infra"
+    assert (await sandbox.run(code, tests)).kind == "candidate_error"
+    assert (await sandbox.run(code, tests, strongest="inside")).kind == "infra"
 
 
 @pytest.mark.parametrize(

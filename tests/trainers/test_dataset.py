@@ -117,3 +117,12 @@ def test_rehearsal_is_what_lies_beside_the_base_model(
     assert load_rehearsal(tmp_path, tokenizer, 512) == []
     shipped = load_rehearsal(base_models.describe("rune-nano").path, tokenizer, 512)
     assert shipped and all("def solve" in _target(tokenizer, e.labels) for e in shipped)
+
+
+def test_code_that_looks_as_if_it_faked_its_tests_gives_no_example(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    honest = trajectory("a", ("def f(): return 1", True))
+    faked = trajectory("a", ("import sys\ndef f(): sys.exit(0)", True))
+    assert len(examples_of(honest, tokenizer, 512)) == 1
+    assert examples_of(faked, tokenizer, 512) == []

@@ -237,3 +237,20 @@ def test_the_database_itself_refuses_to_change_history(
         with pytest.raises(StorageError, match="write-once"), database.writing() as session:
             session.connection().execute(text(statement))
     assert store.get(stored.id) == stored
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict"),
+    [
+        ("import os\ndef f(): os._exit(0)", None),
+        ("def f(): return 1", {"kind": "pass", "evidence": {"suspicion": ["exit"]}}),
+    ],
+    ids=["by its code", "by its verdict"],
+)
+def test_what_looks_faked_does_not_teach(
+    store: TrajectoryStore, code: str, verdict: dict[str, Any] | None
+) -> None:
+    stored, _ = store.record(draft(attempts=[attempt(generated_code=code, verdict=verdict)]))
+    assert stored.outcome == "success"
+    assert store.distillable(stored.project_id) == []
+    assert store.count_distillable(stored.project_id) == 0

@@ -15,11 +15,12 @@ def limit_resources(limits: dict[str, int | float]) -> None:
         "RLIMIT_CPU": (cpu, cpu + 1),
         "RLIMIT_FSIZE": (int(limits["file_bytes"]),) * 2,
         "RLIMIT_NOFILE": (int(limits["open_files"]),) * 2,
-        "RLIMIT_NPROC": (int(limits["processes"]),) * 2,
         "RLIMIT_CORE": (0, 0),
         "RLIMIT_MSGQUEUE": (0, 0),
         "RLIMIT_MEMLOCK": (0, 0),
     }
+    if "processes" in limits:
+        values["RLIMIT_NPROC"] = (int(limits["processes"]),) * 2
     if sys.platform == "darwin":
         del values["RLIMIT_AS"]  # refused there
     for name, (soft, hard) in values.items():

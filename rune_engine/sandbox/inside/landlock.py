@@ -49,8 +49,10 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
     os.close(handle)
 
 
-def restrict(writable_folders: list[str], devices: list[str]) -> None:
-    """Read everywhere, write only to these, no network. Needs no_new_privs; 0 ABI is a no-op."""
+def restrict(
+    readable: list[str], writable: list[str], devices: list[str], *, execute: bool = False
+) -> None:
+    """Read and write only beneath these, no network. Needs no_new_privs; 0 ABI is a no-op."""
     version = abi()
     if version == 0:
         return
@@ -59,9 +61,12 @@ def restrict(writable_folders: list[str], devices: list[str]) -> None:
     attributes = _Ruleset(every, 3 if version >= 4 else 0, 3 if version >= 6 else 0)
     size = 24 if version >= 6 else 16 if version >= 4 else 8
     ruleset = libc.syscall(_CREATE, _pointer(attributes), size, 0, what="landlock ruleset")
-    _allow(ruleset, "/", _READ_FILE | _READ_DIR)
-    for folder in writable_folders:
-        _allow(ruleset, folder, every & ~(_EXECUTE | _MAKE_CHAR | _MAKE_BLOCK))
+    running = _EXECUTE if execute else 0
+    for path in readable:
+        listing = _READ_DIR if os.path.isdir(path) else 0
+        _allow(ruleset, path, _READ_FILE | listing | running)
+    for folder in writable:
+        _allow(ruleset, folder, every & ~(_EXECUTE | _MAKE_CHAR | _MAKE_BLOCK) | running)
     for device in devices:
         _allow(ruleset, device, _READ_FILE | _WRITE_FILE | every & (1 << 14 | 1 << 15))
     libc.syscall(_RESTRICT, ruleset, 0, what="landlock")

@@ -17,6 +17,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_SECCOMP = 22
 PR_CAPBSET_DROP = 24
+PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -47,6 +48,10 @@ def unshare(flags: int) -> None:
     checked(_libc.unshare(ctypes.c_int(flags)), "new namespaces")
 
 
+def setns(handle: int, kind: int) -> None:
+    checked(_libc.setns(ctypes.c_int(handle), ctypes.c_int(kind)), "enter a namespace")
+
+
 def mount(kind: str, target: str, flags: int, options: str = "") -> None:
     """Mount a new file system of `kind`, or change propagation when `kind` is empty."""
     name = kind.encode() or None
@@ -62,6 +67,11 @@ def enter_root(folder: str) -> None:
     checked(_libc.pivot_root(b".", b"."), "pivot_root")
     checked(_libc.umount2(b".", 2), "detach the old root")
     os.chdir("/")
+
+
+def set_host_name(name: bytes) -> None:
+    """Name this UTS namespace, so that the machine's own name is not seen."""
+    checked(_libc.sethostname(name, len(name)), "set the host name")
 
 
 class _CapabilityHeader(ctypes.Structure):

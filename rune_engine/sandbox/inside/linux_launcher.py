@@ -1,85 +1,175 @@
-"""Starts one isolated run on Linux: `python -c BOOT STATUS_FD VERDICT_FD ENGINE_PID < payload`.
+"""Linux namespaces: the processes between the engine and a candidate.
 
-Three processes. The launcher enters new namespaces and waits. Its child is process 1 of the new
-PID namespace: it builds the root, gives up every privilege and waits for the one that runs the
-candidate; when it ends, the kernel ends everything in the namespace. Should the engine be killed,
-the launcher dies with it, and process 1 with the launcher.
+    keeper     started by the engine, enters new namespaces, waits; small
+    zygote     process 1 of the outer PID namespace: builds the empty root once, forks for every run
+    warden     process 1 of a run's own PID namespace, with the run's own mounts and no privilege
+    candidate  one or several, one after the other, each confined by rlimits, Landlock and seccomp
+
+When a process 1 ends, the kernel ends everything in its namespace: the keeper dies with the
+engine, the zygote with the keeper, every warden with the zygote, every candidate with its warden.
+Runs share the network (none), IPC and host name namespaces; the filter refuses what could meet
+there.
 
 Whatever fails here is a traceback on stderr and no "R" (ready) on the status pipe: the engine then
-knows that there was no run. The candidate's process never holds the status pipe while it runs.
+knows that there was no run. A candidate's process never holds the status pipe while it runs.
 """
 
 from __future__ import annotations
 
-import marshal
 import os
 import signal
 import sys
 
-from rune_engine.sandbox.inside import confinement, landlock, libc, mounts, runner, seccomp
+from rune_engine.sandbox.inside import (
+    confinement,
+    landlock,
+    libc,
+    mounts,
+    project,
+    seccomp,
+    warden,
+    zygote,
+)
 
 TYPE_CHECKING = False  # as a type checker reads it, without the cost of importing typing
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
-_NAMESPACES = (
-    libc.CLONE_NEWNS | libc.CLONE_NEWPID | libc.CLONE_NEWNET | libc.CLONE_NEWIPC | libc.CLONE_NEWUTS
-)
+_SHARED = libc.CLONE_NEWNS | libc.CLONE_NEWNET | libc.CLONE_NEWIPC | libc.CLONE_NEWUTS
 _NOBODY = 65534
 _PER_RUN_UIDS = 0x7000_0000
 _DEVICES = ["/dev/null", "/dev/zero"]
-
-
-class _Pipes:
-    def __init__(self, status: int, verdict: int) -> None:
-        self.status = status
-        self.verdict = verdict
+_SCOPES_ABSTRACT_SOCKETS = 6  # Landlock's version that keeps runs apart in one network namespace
 
 
 def main() -> None:
-    status, verdict, engine_pid = (int(argument) for argument in sys.argv[1:4])
+    channel, engine_pid = (int(argument) for argument in sys.argv[1:3])
     libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != engine_pid:
         os._exit(1)
-    payload = marshal.loads(sys.stdin.buffer.read())
-    nothing = os.open("/dev/null", os.O_RDONLY)
-    os.dup2(nothing, 0)
+    configuration = zygote.configuration()
     os.umask(0o022)
+    nursery = _Nursery(os.getpid())
     lifeline, held_open = os.pipe()
-    uid, owners = _enter_namespaces(payload["workspace"])
+    _enter_namespaces()
     first = os.fork()
     if first == 0:
         os.close(held_open)
-        _first_process(payload, _Pipes(status, verdict), lifeline, uid, owners)
+        _die_with_keeper(lifeline)
+        nursery.open(channel, configuration)
+    os.close(channel)
     # Asked to stop, it ends the namespace and reaps it: nobody else would in many containers.
     signal.signal(signal.SIGTERM, lambda *_: os.kill(first, signal.SIGKILL))
     os.waitpid(first, 0)
     os._exit(0)
 
 
-def _enter_namespaces(workspace: str | None) -> tuple[int, int | None]:
-    """Returns the uid that the candidate will have, and a user namespace with the owners' map."""
+def _enter_namespaces() -> None:
     uid, gid = os.geteuid(), os.getegid()
-    if uid != 0:
-        libc.unshare(libc.CLONE_NEWUSER | _NAMESPACES)
-        _write("/proc/self/setgroups", "deny")
-        _write("/proc/self/uid_map", f"{uid} {uid} 1")
-        _write("/proc/self/gid_map", f"{gid} {gid} 1")
-        return uid, None
-    uid = _unprivileged_uid()
-    owners = None if workspace is None else _owners_map(workspace, uid)
-    libc.unshare(_NAMESPACES)
-    return uid, owners
+    if uid == 0:
+        libc.unshare(_SHARED | libc.CLONE_NEWPID)
+    else:
+        libc.unshare(libc.CLONE_NEWUSER | _SHARED | libc.CLONE_NEWPID)
+        _map_own_ids(uid, gid)
+    libc.set_host_name(b"sandbox")
 
 
-def _unprivileged_uid() -> int:
-    """For root: an id of this run's own, because the limit on processes counts by user.
+def _map_own_ids(uid: int, gid: int) -> None:
+    _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/uid_map", f"{uid} {uid} 1")
+    _write("/proc/self/gid_map", f"{gid} {gid} 1")
 
-    Where not every id exists (a container of an unprivileged user) it is nobody's.
-    """
-    with open("/proc/self/uid_map", encoding="ascii") as table:
-        whole = table.read().split() == ["0", "0", "4294967295"]
-    return _PER_RUN_UIDS + os.getpid() if whole else _NOBODY
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
+
+
+def _die_with_keeper(lifeline: int) -> None:
+    libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.set_blocking(lifeline, False)
+    try:
+        os.read(lifeline, 1)
+    except BlockingIOError:
+        return
+    os._exit(1)  # it died before the line above could take effect
+
+
+class _Nursery:
+    """The zygote's side: what was prepared once, and how a run is made of it."""
+
+    def __init__(self, keeper: int) -> None:
+        self._keeper = keeper
+        self._runs = 0
+        self._interpreter: list[str] = []
+        self._programs: list[str] = []
+        self._own_pids = self._whole_root = -1
+        self._every_id_exists = False
+        self._sockets_kept_apart = landlock.abi() >= _SCOPES_ABSTRACT_SOCKETS
+
+    def open(self, channel: int, configuration: dict[str, Any]) -> NoReturn:
+        if configuration["preload"]:
+            zygote.preload()
+        self._interpreter = configuration["interpreter"]
+        self._programs = configuration["programs"]
+        with open("/proc/self/uid_map", encoding="ascii") as table:
+            self._every_id_exists = table.read().split() == ["0", "0", "4294967295"]
+        libc.drop_bounding_set()
+        seccomp.prepare("pure")
+        mounts.keep_to_ourselves()
+        self._own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY)
+        self._whole_root = os.open("/proc/self/ns/mnt", os.O_RDONLY)
+        libc.unshare(libc.CLONE_NEWNS)
+        mounts.build(self._interpreter)
+        zygote.serve(channel, self._fork, self._run)
+
+    def _fork(self) -> int:
+        """Fork a process 1 of a new PID namespace, and come back to our own."""
+        self._runs += 1
+        libc.unshare(libc.CLONE_NEWPID)
+        process = os.fork()
+        if process:
+            libc.setns(self._own_pids, libc.CLONE_NEWPID)
+        return process
+
+    def _run(self, payload: dict[str, Any], status: int) -> NoReturn:
+        uid = os.geteuid() or self._unprivileged_uid()
+        if not self._sockets_kept_apart:
+            libc.unshare(libc.CLONE_NEWNET)
+        self._enter_root(payload, uid)
+        mounts.mount_own(uid, int(payload["limits"]["work_folder_bytes"]))
+        _give_up_privileges(uid)
+        folders = []
+        if payload["profile"] == "pure" and payload["workspace"]:
+            folders = [mounts.WORKSPACE, f"{mounts.WORKSPACE}/src"]
+        walls = warden.Walls(mounts.BOX, folders, lambda: _confine(payload), _sweep)
+        warden.oversee(payload, status, walls)
+
+    def _enter_root(self, payload: dict[str, Any], uid: int) -> None:
+        """A copy of the prepared root; or, to add what only this run may see, one built anew."""
+        workspace = payload["workspace"]
+        if payload["profile"] == "pure" and workspace is None:
+            libc.unshare(libc.CLONE_NEWNS)
+            return
+        libc.setns(self._whole_root, libc.CLONE_NEWNS)
+        libc.unshare(libc.CLONE_NEWNS)
+        mounts.show_own_processes()
+        if payload["profile"] == "project":
+            folders = list(dict.fromkeys([*self._interpreter, *self._programs]))
+            source = -1 if workspace is None else os.open(workspace, os.O_RDONLY | os.O_DIRECTORY)
+            mounts.build(folders, fill=lambda root: project.fill(root, source, payload, uid))
+            return
+        owners = None if os.geteuid() else _owners_map(workspace, uid)
+        mounts.build(self._interpreter, workspace, owners)
+
+    def _unprivileged_uid(self) -> int:
+        """For root: an id of this run's own, because the limit on processes counts by user.
+
+        Where not every id exists (a container of an unprivileged user) it is nobody's.
+        """
+        if not self._every_id_exists:
+            return _NOBODY
+        return _PER_RUN_UIDS + (self._keeper << 6 | self._runs & 63)
 
 
 def _owners_map(workspace: str, uid: int) -> int | None:
@@ -109,35 +199,12 @@ def _owners_map(workspace: str, uid: int) -> int | None:
         os.waitpid(helper, 0)
 
 
-def _write(path: str, text: str) -> None:
-    with open(path, "w", encoding="ascii") as file:
-        file.write(text)
-
-
-def _first_process(
-    payload: dict[str, Any], pipes: _Pipes, lifeline: int, uid: int, owners: int | None
-) -> None:
-    mounts.enter(
-        payload["interpreter"],
-        payload["workspace"],
-        uid,
-        int(payload["limits"]["work_folder_bytes"]),
-        owners,
-    )
-    _give_up_privileges(uid)
-    _die_with_launcher(lifeline)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # which process 1 does not receive
-    candidate = os.fork()
-    if candidate == 0:
-        _candidate(payload, pipes)
-    os.close(pipes.verdict)
-    _, wait_status, usage = os.wait4(candidate, 0)
-    os.write(pipes.status, b"S %d %.3f" % (wait_status, usage.ru_utime + usage.ru_stime))
-    os._exit(0)
-
-
 def _give_up_privileges(uid: int) -> None:
-    libc.drop_bounding_set()
+    if os.geteuid():  # a user namespace of the run's own, in which its processes are counted
+        gid = os.getegid()
+        libc.unshare(libc.CLONE_NEWUSER)
+        _map_own_ids(uid, gid)
+        libc.drop_bounding_set()
     if os.geteuid() != uid:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
@@ -147,28 +214,22 @@ def _give_up_privileges(uid: int) -> None:
     libc.prctl(libc.PR_SET_DUMPABLE, 0)  # nobody reads this process's memory or environment
 
 
-def _die_with_launcher(lifeline: int) -> None:
-    libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
-    os.set_blocking(lifeline, False)
-    try:
-        os.read(lifeline, 1)
-    except BlockingIOError:
-        return
-    os._exit(1)  # it died before the line above could take effect
-
-
-def _candidate(payload: dict[str, Any], pipes: _Pipes) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    low, high = sorted((pipes.status, pipes.verdict))
-    os.closerange(3, low)
-    os.closerange(low + 1, high)
-    os.closerange(high + 1, 65536)
-    os.chdir(mounts.BOX)
-    runner.prepare(payload["candidate"])
+def _confine(payload: dict[str, Any]) -> None:
     confinement.limit_resources(payload["limits"])
-    landlock.restrict([mounts.BOX, "/tmp"], _DEVICES)
-    seccomp.restrict()
-    os.write(pipes.status, b"R")
-    os.close(pipes.status)
-    folders = [mounts.WORKSPACE, f"{mounts.WORKSPACE}/src"] if payload["workspace"] else []
-    runner.run(payload, folders, pipes.verdict)
+    writable, project_profile = [mounts.BOX, "/tmp"], payload["profile"] == "project"
+    if project_profile:
+        writable.append(project.WORK)
+    landlock.restrict(["/"], writable, _DEVICES, execute=project_profile)
+    seccomp.restrict(payload["profile"])
+
+
+def _sweep() -> None:
+    """End every other process of the namespace, and delete what they wrote."""
+    try:
+        os.kill(-1, signal.SIGKILL)
+        while True:
+            os.waitpid(-1, 0)
+    except (ProcessLookupError, ChildProcessError):
+        pass  # there is none left
+    warden.empty(mounts.BOX)
+    warden.empty("/tmp")

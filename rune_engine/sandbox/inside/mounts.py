@@ -11,14 +11,20 @@ import os
 
 from rune_engine.sandbox.inside import libc
 
+TYPE_CHECKING = False  # as a type checker reads it, without the cost of importing typing
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 BOX = "/box"
 WORKSPACE = "/workspace"
 
+_READ_ONLY, _REMOUNT = 1, 32
 _NOSUID, _NODEV, _NOEXEC, _REC, _PRIVATE = 2, 4, 8, 0x4000, 1 << 18
 _MOVE_MOUNT, _OPEN_TREE, _MOUNT_SETATTR = 429, 428, 442
 _AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
 _OPEN_TREE_CLONE = 1
 _ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV, _ATTR_IDMAP = 1, 2, 4, 0x0010_0000
+_STRICT = _NOSUID | _NODEV | _NOEXEC
 _SMALL = "size=1m,nr_inodes=512,mode=0755"
 _TMP_BYTES = 4 * 1024**2
 
@@ -78,7 +84,8 @@ def _system_links() -> list[tuple[str, str]]:
     return [(f"/{name}", os.readlink(f"/{name}")) for name in names if os.path.islink(f"/{name}")]
 
 
-def _sources(interpreter: list[str]) -> list[str]:
+def sources(interpreter: list[str]) -> list[str]:
+    """The host's folders and files that Python needs."""
     names = [f"/{name}" for name in os.listdir("/") if name.startswith("lib")]
     libraries = [path for path in names if not os.path.islink(path)]
     wanted = ["/usr", *libraries, "/etc/ld.so.cache", *interpreter]
@@ -98,30 +105,38 @@ def _attach(root: str, tree: Tree) -> None:
     os.close(tree.handle)
 
 
-def _mount_new(root: str, owner: int, box_bytes: int) -> None:
-    for name in ("/proc", BOX, "/tmp"):
-        os.mkdir(root + name)
-    strict = _NOSUID | _NODEV | _NOEXEC
+def _mount_proc(target: str) -> None:
     try:
-        libc.mount("proc", root + "/proc", strict, "subset=pid")
+        libc.mount("proc", target, _STRICT, "subset=pid")
     except OSError:  # Linux before 5.8 does not know the option
-        libc.mount("proc", root + "/proc", strict)
-    own = f"mode=0700,uid={owner},gid={owner},nr_inodes=4096"
-    libc.mount("tmpfs", root + BOX, strict, f"size={box_bytes},{own}")
-    libc.mount("tmpfs", root + "/tmp", strict, f"size={_TMP_BYTES},{own}")
+        libc.mount("proc", target, _STRICT)
 
 
-def enter(
-    interpreter: list[str],
-    workspace: str | None,
-    owner: int,
-    box_bytes: int,
-    owners: int | None,
-) -> None:
-    """Replace this mount namespace's root. `owner` is the uid that writes to /box and /tmp."""
+def keep_to_ourselves() -> None:
+    """From here on, no mount made in this namespace is seen outside of it, nor the reverse."""
     libc.mount("", "/", _REC | _PRIVATE)
+
+
+def show_own_processes() -> None:
+    """Over /proc, for as long as the old root is there: this PID namespace's own."""
+    libc.mount("proc", "/proc", _STRICT)
+
+
+def build(
+    interpreter: list[str],
+    workspace: str | None = None,
+    owners: int | None = None,
+    fill: Callable[[str], None] | None = None,
+) -> None:
+    """Replace this mount namespace's root by one that nobody can write to.
+
+    Args:
+        workspace: a folder to be seen at /workspace.
+        owners: a user namespace whose id map translates the workspace's owners.
+        fill: adds to the new root, whose path it is given, while the old one is still there.
+    """
     links = _system_links()
-    trees = [_read_only(path) for path in _sources(interpreter)]
+    trees = [_read_only(path) for path in sources(interpreter)]
     trees += [
         detach(f"/dev/{name}", _ATTR_NOSUID) for name in ("null", "zero", "random", "urandom")
     ]
@@ -133,9 +148,30 @@ def enter(
         _attach(root, tree)
     for link, target in links:
         os.symlink(target, root + link)
-    _mount_new(root, owner, box_bytes)
+    for name in ("/proc", BOX, "/tmp"):
+        os.mkdir(root + name)
+    _mount_proc(root + "/proc")
+    if fill is not None:
+        fill(root)
     libc.enter_root(root)
     _seal()
+
+
+def mount_folder(target: str, owner: int, size: int, inodes: int = 4096) -> None:
+    """An empty folder in memory that `owner` may write to."""
+    own = f"size={size},mode=0700,uid={owner},gid={owner},nr_inodes={inodes}"
+    libc.mount("tmpfs", target, _STRICT, own)
+
+
+def make_read_only(target: str) -> None:
+    libc.mount("", target, _REMOUNT | _READ_ONLY | _STRICT)
+
+
+def mount_own(owner: int, box_bytes: int) -> None:
+    """What belongs to one run: its processes, and empty folders that `owner` may write to."""
+    _mount_proc("/proc")
+    mount_folder(BOX, owner, box_bytes)
+    mount_folder("/tmp", owner, _TMP_BYTES)
 
 
 def _seal() -> None:

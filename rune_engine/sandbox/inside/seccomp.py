@@ -3,6 +3,11 @@
 A deny list. No process is created (threads are), nothing is executed, no socket but AF_UNIX, no
 namespace, no mount, no shared memory outside of the address space limit, no look at another
 process. SIGKILL is refused too, so that a killed candidate was killed by the kernel or by us.
+
+Three variants: `pure` is the above; `project` lets processes be made and programs be executed;
+`alone` is for a process without namespaces around it, which may also signal, reschedule or regroup
+nobody but itself, open no socket at all, and change no file's owner, mode, times or attributes
+(which Landlock does not watch).
 """
 
 from __future__ import annotations
@@ -17,7 +22,8 @@ _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL_PROCESS = 0x7FFF_0000, 0x8000_0000
 _EPERM, _ENOSYS = 0x0005_0000 | 1, 0x0005_0000 | 38
 _X32_BIT = 0x4000_0000
-_AF_UNIX, _SIGKILL, _CLONE_THREAD = 1, 9, 0x0001_0000
+_AF_UNIX, _SIGKILL, _CLONE_THREAD, _SET_DEATH_SIGNAL = 1, 9, 0x0001_0000, 1
+_CLONE_NEW = 0x7E02_0000
 
 _AUDIT_ARCH = {"x86_64": 0xC000_003E, "aarch64": 0xC000_00B7}
 
@@ -74,17 +80,52 @@ _DENIED = {
         "userfaultfd": 282, "kexec_file_load": 294,
     },
 }
+# fmt: off
+_ALONE_EVERYWHERE = {"fchmodat2": 452, "setxattrat": 463, "removexattrat": 466, "file_setattr": 469}
+_ALONE = {
+    "x86_64": {
+        "socket": 41, "chmod": 90, "fchmod": 91, "chown": 92, "fchown": 93, "lchown": 94,
+        "setpgid": 109, "setsid": 112, "utime": 132, "setpriority": 141, "sched_setparam": 142,
+        "sched_setscheduler": 144, "setxattr": 188, "lsetxattr": 189, "fsetxattr": 190,
+        "removexattr": 197, "lremovexattr": 198, "fremovexattr": 199, "tkill": 200,
+        "sched_setaffinity": 203, "utimes": 235, "ioprio_set": 251, "inotify_init": 253,
+        "fchownat": 260, "futimesat": 261, "fchmodat": 268, "utimensat": 280,
+        "inotify_init1": 294, "sched_setattr": 314,
+    },
+    "aarch64": {
+        "setxattr": 5, "lsetxattr": 6, "fsetxattr": 7, "removexattr": 14, "lremovexattr": 15,
+        "fremovexattr": 16, "inotify_init1": 26, "ioprio_set": 30, "fchmod": 52, "fchmodat": 53,
+        "fchownat": 54, "fchown": 55, "utimensat": 88, "sched_setparam": 118,
+        "sched_setscheduler": 119, "sched_setaffinity": 122, "tkill": 130, "setpriority": 140,
+        "setpgid": 154, "setsid": 157, "socket": 198, "sched_setattr": 274,
+    },
+}
+# fmt: on
+_PROCESSES = ("fork", "vfork", "execve", "execveat")
+_SIGNALS = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
 # Calls that depend on an argument: (number, index of the argument).
 _BY_ARGUMENT = {
     "x86_64": {
-        "socket": (41, 0), "clone": (56, 0), "prlimit64": (302, 0), "kill": (62, 1),
-        "tkill": (200, 1), "tgkill": (234, 2), "rt_sigqueueinfo": (129, 1),
+        "socket": (41, 0),
+        "clone": (56, 0),
+        "prlimit64": (302, 0),
+        "kill": (62, 1),
+        "tkill": (200, 1),
+        "tgkill": (234, 2),
+        "rt_sigqueueinfo": (129, 1),
         "rt_tgsigqueueinfo": (297, 2),
+        "prctl": (157, 0),
     },
     "aarch64": {
-        "socket": (198, 0), "clone": (220, 0), "prlimit64": (261, 0), "kill": (129, 1),
-        "tkill": (130, 1), "tgkill": (131, 2), "rt_sigqueueinfo": (138, 1),
+        "socket": (198, 0),
+        "clone": (220, 0),
+        "prlimit64": (261, 0),
+        "kill": (129, 1),
+        "tkill": (130, 1),
+        "tgkill": (131, 2),
+        "rt_sigqueueinfo": (138, 1),
         "rt_tgsigqueueinfo": (240, 2),
+        "prctl": (167, 0),
     },
 }
 # fmt: on
@@ -93,7 +134,9 @@ _RULES = {
     "socket": (_EQUAL, _AF_UNIX, _ALLOW, _EPERM),
     "clone": (_ANY_BIT, _CLONE_THREAD, _ALLOW, _EPERM),
     "prlimit64": (_EQUAL, 0, _ALLOW, _EPERM),
+    "prctl": (_EQUAL, _SET_DEATH_SIGNAL, _EPERM, _ALLOW),  # it dies with its warden
 }
+_NO_NAMESPACES = (_ANY_BIT, _CLONE_NEW, _EPERM, _ALLOW)
 _NO_SIGKILL = (_EQUAL, _SIGKILL, _EPERM, _ALLOW)
 
 
@@ -110,8 +153,8 @@ def _refuse(number: int, answer: int) -> bytes:
     return _instruction(_EQUAL, number, 0, 1) + _instruction(_RETURN, answer)
 
 
-def _by_argument(name: str, number: int, index: int) -> bytes:
-    comparison, value, if_true, if_false = _RULES.get(name, _NO_SIGKILL)
+def _by_argument(number: int, index: int, rule: tuple[int, int, int, int]) -> bytes:
+    comparison, value, if_true, if_false = rule
     return (
         _instruction(_EQUAL, number, 0, 4)
         + _instruction(_LOAD, 16 + 8 * index)  # low half: these arguments are 32 bits wide
@@ -121,7 +164,45 @@ def _by_argument(name: str, number: int, index: int) -> bytes:
     )
 
 
-def program(machine: str) -> bytes:
+def _to_itself(number: int, index: int, process: int) -> bytes:
+    """A signal to `process`, which is the first argument, and no SIGKILL."""
+    return (
+        _instruction(_EQUAL, number, 0, 7)
+        + _instruction(_LOAD, 16)
+        + _instruction(_EQUAL, process, 1, 0)
+        + _instruction(_RETURN, _EPERM)
+        + _instruction(_LOAD, 16 + 8 * index)
+        + _instruction(_EQUAL, _SIGKILL, 0, 1)
+        + _instruction(_RETURN, _EPERM)
+        + _instruction(_RETURN, _ALLOW)
+    )
+
+
+def _argument_rules(machine: str, variant: str) -> bytes:
+    parts = []
+    for name, (number, index) in _BY_ARGUMENT[machine].items():
+        rule = _RULES.get(name, _NO_SIGKILL)
+        if variant == "project" and name == "clone":
+            rule = _NO_NAMESPACES
+        if variant == "project" and (name in _SIGNALS or name in ("tkill", "prctl")):
+            continue
+        if variant == "alone" and name in _SIGNALS:
+            parts.append(_to_itself(number, index, os.getpid()))
+        elif variant != "alone" or name not in _ALONE[machine]:
+            parts.append(_by_argument(number, index, rule))
+    return b"".join(parts)
+
+
+def _denied(machine: str, variant: str) -> list[int]:
+    denied = {**_DENIED[machine], **_DENIED_EVERYWHERE}
+    if variant == "project":
+        denied = {name: number for name, number in denied.items() if name not in _PROCESSES}
+    if variant == "alone":
+        denied.update(_ALONE[machine] | _ALONE_EVERYWHERE)
+    return list(denied.values())
+
+
+def program(machine: str, variant: str = "pure") -> bytes:
     """The filter for `machine`, as classic BPF instructions."""
     parts = [
         _instruction(_LOAD, 4),
@@ -131,11 +212,8 @@ def program(machine: str) -> bytes:
     ]
     if machine == "x86_64":
         parts.append(_instruction(_AT_LEAST, _X32_BIT, 0, 1) + _instruction(_RETURN, _KILL_PROCESS))
-    parts += [
-        _by_argument(name, number, index) for name, (number, index) in _BY_ARGUMENT[machine].items()
-    ]
-    denied = {**_DENIED[machine], **_DENIED_EVERYWHERE}
-    parts += [_refuse(number, _EPERM) for number in denied.values()]
+    parts.append(_argument_rules(machine, variant))
+    parts += [_refuse(number, _EPERM) for number in _denied(machine, variant)]
     parts += [_refuse(number, _ENOSYS) for number in _ABSENT_EVERYWHERE.values()]
     parts.append(_instruction(_RETURN, _ALLOW))
     return b"".join(parts)
@@ -145,8 +223,16 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
-def restrict() -> None:
+_prepared: dict[str, bytes] = {}
+
+
+def prepare(variant: str) -> None:
+    """Build the filter now, so that no fork of this process has to."""
+    _prepared[variant] = program(os.uname().machine, variant)
+
+
+def restrict(variant: str) -> None:
     """Install the filter on this thread. Needs no_new_privs; cannot be undone."""
-    code = program(os.uname().machine)
+    code = _prepared.get(variant) or program(os.uname().machine, variant)
     argument = _Program(len(code) // 8, code)
     libc.prctl(libc.PR_SET_SECCOMP, 2, ctypes.cast(ctypes.byref(argument), ctypes.c_void_p))

@@ -1,0 +1,302 @@
+"""The targets of one attack and, afterwards, what has become of them.
+
+Everything here is made for one attack alone and gone after it: a home folder with canaries,
+listeners on loopback, a process to be harmed, a terminal, a secret in the environment. Knows
+nothing of the sandbox.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_UNTOUCHED = "untouched"
+SECRET_VARIABLE = "RUNE_CONFORMANCE_TOKEN"
+
+
+def _token() -> str:
+    return secrets.token_hex(16)
+
+
+@dataclass(frozen=True)
+class Words:
+    """Random words; where one turns up, something was read."""
+
+    private: str = field(default_factory=_token)
+    project: str = field(default_factory=_token)
+    victim: str = field(default_factory=_token)
+    handle: str = field(default_factory=_token)
+    environment: str = field(default_factory=lambda: os.environ.get(SECRET_VARIABLE) or _token())
+    expected: str = field(default_factory=_token)
+    mark: str = field(default_factory=_token)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much an attack tries to take."""
+
+    confined: bool
+    forks: int = 3000
+    bytes: int = 3 * 1024**3
+    files: int = 200_000
+    handles: int = 20_000
+    hold_seconds: float = 2.0
+
+
+SMALL = Sizes(False, forks=30, bytes=256 * 1024**2, files=3000, handles=1500, hold_seconds=1.0)
+
+
+class Scene:
+    """One attack's targets. `name` is at most 15 letters: Linux shows it as a process's name."""
+
+    def __init__(self, folder: Path, sizes: Sizes, stack: ExitStack) -> None:
+        self.name = f"rune-{secrets.token_hex(5)}"
+        self.words = Words()
+        self.home = folder
+        self._sizes = sizes
+        self._files = _plant_files(folder, self.words)
+        self._tcp = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        self._udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        self._udp.bind(("127.0.0.1", 0))
+        self._path = stack.enter_context(_unix_listener(str(folder / "daemon.sock")))
+        self._streams = [self._tcp, self._path]
+        self._datagrams = [self._udp]
+        self._netlink_port = 0
+        self._vsock_port = 0
+        if sys.platform == "linux":
+            self._add_linux_listeners(stack)
+        for listener in (*self._streams, *self._datagrams):
+            listener.setblocking(False)
+        self._terminal, self._terminal_user = os.openpty()
+        stack.callback(os.close, self._terminal)
+        stack.callback(os.close, self._terminal_user)
+        os.set_blocking(self._terminal, False)
+        self._victim = stack.enter_context(_victim(self.words.victim))
+        self._victim_limits = _limits_of(self._victim.pid)
+        self.handle = os.open(folder / "handle", os.O_RDONLY)
+        os.set_inheritable(self.handle, True)
+        stack.callback(os.close, self.handle)
+        stack.callback(self._remove_leftovers)
+
+    def _add_linux_listeners(self, stack: ExitStack) -> None:
+        self._streams.append(stack.enter_context(_unix_listener(f"\0{self.name}")))
+        with suppress(OSError):
+            netlink = stack.enter_context(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 2))
+            netlink.bind((0, 0))
+            self._netlink_port = netlink.getsockname()[0]
+            self._datagrams.append(netlink)
+        with suppress(OSError):
+            vsock = stack.enter_context(socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM))
+            vsock.bind((0xFFFF_FFFF, 0xFFFF_FFFF))
+            vsock.listen()
+            self._vsock_port = vsock.getsockname()[1]
+            self._streams.append(vsock)
+
+    def target(self, *, marked: bool = True) -> dict[str, Any]:
+        """What the attack is told; of the secrets only the mark that it is to leave behind."""
+        sizes = self._sizes
+        return {
+            "name": self.name,
+            "mark": self.words.mark if marked else "",
+            "confined": sizes.confined,
+            "home": str(self.home),
+            **{name: str(path) for name, path in self._files.items()},
+            "plant": str(self.home / "planted"),
+            "libraries": self._libraries(),
+            "socket": str(self.home / "daemon.sock"),
+            "abstract": f"\0{self.name}",
+            "tcp": self._tcp.getsockname()[1],
+            "udp": self._udp.getsockname()[1],
+            "netlink": self._netlink_port,
+            "vsock": self._vsock_port,
+            "victim": self._victim.pid,
+            "victim_memory": _environment_memory(self._victim.pid),
+            "terminal": os.ttyname(self._terminal_user),
+            "shm": f"/dev/shm/{self.name}",
+            "variables": [SECRET_VARIABLE],
+            "forks": sizes.forks,
+            "bytes": sizes.bytes,
+            "files": sizes.files,
+            "handles": sizes.handles,
+            "hold_seconds": sizes.hold_seconds,
+            "sparse_bytes": 2**40,
+        }
+
+    def effects(self, said: str, printed: str, said_next: str = "") -> set[str]:
+        """What the attack has done.
+
+        Args:
+            said: everything that came back from it, in whatever form.
+            printed: only what it printed itself, without its tests' words.
+            said_next: what came back from the run after it.
+        """
+        found = {
+            "connected": any(_heard(listener) for listener in self._streams),
+            "netlink message": any(_received(each) for each in self._datagrams[1:]),
+            "datagram": _received(self._udp),
+            "secret read": self._read(said, printed, said_next),
+            "names": _names_host(said),
+            "files changed": self._changed(),
+            "library changed": self._library_additions() != [],
+            "victim ended": self._victim.poll() is not None or _is_stopped(self._victim.pid),
+            "limits": _limits_of(self._victim.pid) != self._victim_limits,
+            "terminal": _has_input(self._terminal),
+            "shared memory": Path("/dev/shm", self.name).exists(),
+            "kernel objects": self.name in _kernel_keys(),
+        }
+        return {effect for effect, happened in found.items() if happened}
+
+    def _read(self, said: str, printed: str, said_next: str) -> bool:
+        words = self.words
+        secret = (words.private, words.project, words.victim, words.handle, words.environment)
+        return (
+            any(word in said for word in secret)
+            or words.expected in printed
+            or words.mark in said_next
+        )
+
+    def _changed(self) -> bool:
+        kept = self.words
+        wanted = {"canary": _UNTOUCHED, "private": kept.private, "project": kept.project}
+        try:
+            texts = {name: self._files[name].read_text() for name in wanted}
+            modes = self._files["canary"].stat()
+        except OSError:
+            return True
+        planted = os.path.lexists(self.home / "planted")
+        return planted or texts != wanted or modes.st_mode & 0o777 != 0o644 or modes.st_mtime < 2
+
+    def _libraries(self) -> list[str]:
+        """The interpreter's own folders; without walls, stand-ins for them."""
+        if not self._sizes.confined:
+            return [str(self.home)]
+        paths = sysconfig.get_paths()
+        return sorted({paths["stdlib"], paths["platstdlib"], paths["purelib"], paths["platlib"]})
+
+    def _library_additions(self) -> list[Path]:
+        names = [f"{self.name}.pth", f"{self.name}.py"]
+        paths = [Path(folder, name) for folder in self._libraries() for name in names]
+        return [path for path in paths if path.exists()]
+
+    def _remove_leftovers(self) -> None:
+        for path in (*self._library_additions(), Path("/dev/shm", self.name)):
+            path.unlink(missing_ok=True)
+
+
+def _plant_files(folder: Path, words: Words) -> dict[str, Path]:
+    texts = {
+        "canary": ("canary.txt", _UNTOUCHED),
+        "private": (".ssh/id_ed25519", words.private),
+        "project": ("other-project/.rune/registry.db", words.project),
+        "handle": ("handle", words.handle),
+    }
+    files = {}
+    for name, (place, text) in texts.items():
+        files[name] = folder / place
+        files[name].parent.mkdir(parents=True, exist_ok=True)
+        files[name].write_text(text, encoding="utf-8")
+        files[name].chmod(0o644)
+    return files
+
+
+def _unix_listener(address: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address)
+    listener.listen()
+    return listener
+
+
+@contextmanager
+def _victim(word: str) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        ["/bin/sleep", "600"],
+        env={"VICTIM": word},
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(timeout=10)
+
+
+def _proc(pid: int, name: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_text()
+    except OSError:
+        return ""
+
+
+def _limits_of(pid: int) -> str:
+    return _proc(pid, "limits")
+
+
+def _is_stopped(pid: int) -> bool:
+    state = _proc(pid, "stat").rpartition(")")[2].split()[:1]
+    return state in (["T"], ["t"])
+
+
+def _environment_memory(pid: int) -> tuple[int, int]:
+    """Where the kernel put a process's environment."""
+    fields = _proc(pid, "stat").rpartition(")")[2].split()
+    return (int(fields[47]), int(fields[48])) if len(fields) > 48 else (0, 0)
+
+
+def _kernel_keys() -> str:
+    try:
+        return Path("/proc/keys").read_text()
+    except OSError:
+        return ""
+
+
+def _names_host(said: str) -> bool:
+    """Whether the machine's name was told; where Rune is installed is a stated limit."""
+    return f"<{socket.gethostname()}>" in said
+
+
+def _heard(listener: socket.socket) -> bool:
+    try:
+        listener.accept()[0].close()
+    except OSError:
+        return False
+    return True
+
+
+def _received(listener: socket.socket) -> bool:
+    try:
+        return bool(listener.recv(100))
+    except OSError:
+        return False
+
+
+def _has_input(terminal: int) -> bool:
+    try:
+        return bool(os.read(terminal, 100))
+    except OSError:
+        return False
+
+
+@contextmanager
+def scene(sizes: Sizes) -> Iterator[Scene]:
+    """Targets, in the home folder where that is possible: it is what must be kept from view."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(_folder())
+        yield Scene(Path(folder), sizes, stack)
+
+
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix=".rune-check-", dir=Path.home())
+    except (OSError, RuntimeError):
+        return tempfile.TemporaryDirectory(prefix="rune-check-")
