@@ -1,6 +1,6 @@
 """How fast the MCP server starts and answers, next to a bare server of the same SDK.
 
-    python benchmarks/mcp_startup.py [--spawns 15] [--adapters 10000] [--json FILE]
+    python -m benchmarks.mcp_startup [--spawns 15] [--adapters 10000] [--json FILE]
 
 Start: from spawning the process until `tools/list` is answered, Rune's server and a bare one with
 a single tool in turn, so that a busy machine slows both. Calls (`--adapters N`): the read tools
@@ -167,7 +167,7 @@ def measure_calls(
 ) -> Any:
     """Time every read tool against the real engine with `adapters` rows in its registry."""
     sys.path.insert(0, str(REPOSITORY))  # works in a checkout that is not installed
-    from adapter_rows import fill_registry
+    from benchmarks.adapter_rows import fill_registry
 
     ids = fill_registry(Path(env["RUNE_HOME"]), adapters)
     with session(commands["bare"], env) as bare, session(commands["rune"], env) as rune:

@@ -40,7 +40,8 @@ def _request(candidate: str) -> dict[str, Any]:
 
 @pytest.fixture
 async def warm(sandbox: Sandbox) -> psutil.Process:
-    """The process that keeps the zygote, which stands."""
+    """The process that keeps the one zygote, which stands."""
+    zygote.close_all()  # other tests may have left theirs
     assert (await sandbox.run(GOOD, TESTS)).kind == "pass"
     (keeper,) = zygote.standing()
     return psutil.Process(keeper)

@@ -149,7 +149,7 @@ def build(
     for link, target in links:
         os.symlink(target, root + link)
     for name in ("/proc", BOX, "/tmp"):
-        os.mkdir(root + name)
+        os.makedirs(root + name, exist_ok=True)  # an interpreter may lie below /tmp
     _mount_proc(root + "/proc")
     if fill is not None:
         fill(root)
@@ -171,7 +171,10 @@ def mount_own(owner: int, box_bytes: int) -> None:
     """What belongs to one run: its processes, and empty folders that `owner` may write to."""
     _mount_proc("/proc")
     mount_folder(BOX, owner, box_bytes)
-    mount_folder("/tmp", owner, _TMP_BYTES)
+    if os.listdir("/tmp"):  # the interpreter lies there, and must not be covered
+        os.environ["TMPDIR"] = BOX
+    else:
+        mount_folder("/tmp", owner, _TMP_BYTES)
 
 
 def _seal() -> None:

@@ -1,0 +1,1 @@
+"""What is measured, and against whom. Each is run as `python -m benchmarks.NAME`."""
