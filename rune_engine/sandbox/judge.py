@@ -38,13 +38,9 @@ def judge(
     second: bool = False,
 ) -> Verdict:
     """The verdict on one run; only reports that begin with `secret` can make it a pass."""
-    if not ended.ready:
-        lines = ended.stderr.strip().splitlines()
-        why = lines[-1] if lines else "it did not get ready in time" if ended.timed_out else "?"
-        return Infra(message=f"The sandbox could not start: {why}", evidence=evidence)
-    if ended.flooded:
-        message = f"It printed more than {limits.file_bytes} bytes."
-        return ResourceExceeded(message=message, evidence=evidence)
+    early = before_tests(ended, limits, evidence)
+    if early is not None:
+        return early
     judged = [_judge_child(child, secret, limits, evidence) for child in ended.children]
     for verdict in judged:
         if isinstance(verdict, Tampered):
@@ -52,20 +48,32 @@ def judge(
     if suite.cases is not None:
         return _on_cases(suite.cases, suite.tests, ended, judged, limits, evidence, second)
     if ended.timed_out:
-        return _too_long(limits, evidence)
+        return too_long(limits, evidence)
     if not judged:
-        return _nothing_said(evidence)
+        return nothing_said(evidence)
     reported = judged[-1]
     if isinstance(reported, bytes):
         return _reported(reported, len(suite.to_call), limits, evidence)
     return reported
 
 
-def _too_long(limits: SandboxLimits, evidence: Evidence) -> Verdict:
+def before_tests(ended: Ended, limits: SandboxLimits, evidence: Evidence) -> Verdict | None:
+    """The verdict where no test can have decided."""
+    if not ended.ready:
+        lines = ended.stderr.strip().splitlines()
+        why = lines[-1] if lines else "it did not get ready in time" if ended.timed_out else "?"
+        return Infra(message=f"The sandbox could not start: {why}", evidence=evidence)
+    if ended.flooded:
+        message = f"It printed more than {limits.file_bytes} bytes."
+        return ResourceExceeded(message=message, evidence=evidence)
+    return None
+
+
+def too_long(limits: SandboxLimits, evidence: Evidence) -> Verdict:
     return Timeout(message=f"It ran longer than {limits.wall_seconds:g} s.", evidence=evidence)
 
 
-def _nothing_said(evidence: Evidence) -> Verdict:
+def nothing_said(evidence: Evidence) -> Verdict:
     return Infra(message="The run ended and nothing says how.", evidence=evidence)
 
 
@@ -74,7 +82,7 @@ def _judge_child(
 ) -> bytes | Verdict:
     """What a child reported, after the secret; or the verdict that its end alone makes."""
     if not child.report:
-        return _without_report(child, limits, evidence)
+        return without_report(child, limits, evidence)
     if not child.report.startswith(secret) or child.report.count(secret) != 1:
         return Tampered(message=_FORGED, evidence=evidence)
     if child.exit_code != 0:
@@ -96,11 +104,11 @@ def _reported(report: bytes, planned: int, limits: SandboxLimits, evidence: Evid
     if kind == "gone":
         code, cpu_seconds = message.split()
         child = ChildEnded(int(code), float(cpu_seconds), 0.0, b"")
-        return _without_report(child, limits, evidence)
-    return _of_kind(kind, message.strip("\n") or kind, evidence)
+        return without_report(child, limits, evidence)
+    return of_kind(kind, message.strip("\n") or kind, evidence)
 
 
-def _of_kind(kind: str, message: str, evidence: Evidence) -> Verdict:
+def of_kind(kind: str, message: str, evidence: Evidence) -> Verdict:
     if kind == "fail":
         return Fail(message=message, evidence=evidence)
     if kind == "candidate_error":
@@ -110,7 +118,7 @@ def _of_kind(kind: str, message: str, evidence: Evidence) -> Verdict:
     return Infra(message=message, evidence=evidence)
 
 
-def _without_report(child: ChildEnded, limits: SandboxLimits, evidence: Evidence) -> Verdict:
+def without_report(child: ChildEnded, limits: SandboxLimits, evidence: Evidence) -> Verdict:
     code = child.exit_code
     out_of_time = code == -signal.SIGXCPU
     if code == -signal.SIGKILL:
@@ -157,13 +165,13 @@ def _on_cases(
     evidence = evidence.model_copy(update={"cases": results})
     if first is not None:
         evidence = evidence.model_copy(update={"stderr": evidence.stderr + printable(first.text)})
-        return _of_kind(first.kind, first.text.strip("\n"), evidence)
+        return of_kind(first.kind, first.text.strip("\n"), evidence)
     if broken is not None:
         return broken.model_copy(update={"evidence": evidence})
     if ended.timed_out:
-        return _too_long(limits, evidence)
+        return too_long(limits, evidence)
     if len(outcomes) != total or len(ended.children) != total:
-        return _nothing_said(evidence)
+        return nothing_said(evidence)
     if not control(cases, [outcomes[number] for number in range(total)], tests):
         message = "The negative control failed: wrong answers were taken for right ones."
         return Infra(message=message, evidence=evidence)

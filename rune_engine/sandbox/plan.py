@@ -1,7 +1,8 @@
 """Reads a test suite before it is run: what must be called, and whether it tests anything.
 
 A suite that only defines things passes with any candidate. Pytest's rules for what is a test are
-followed as far as no fixtures are needed; `unittest` classes run by `unittest`.
+followed as far as no fixtures are needed, and pytest runs the suite where they are;
+`unittest` classes run by `unittest`.
 """
 
 from __future__ import annotations
@@ -24,10 +25,14 @@ _INERT = (
 
 @dataclass(frozen=True)
 class Plan:
-    """`to_call` are functions and `Class.method`s; `problem` says why no verdict is possible."""
+    """`to_call` are functions and `Class.method`s; `problem` says why no verdict is possible.
+
+    `fixtures`: the tests take arguments, which only pytest can give them.
+    """
 
     to_call: tuple[str, ...] = ()
     problem: str | None = None
+    fixtures: bool = False
 
 
 def plan_tests(tests: str) -> Plan:
@@ -41,7 +46,7 @@ def plan_tests(tests: str) -> Plan:
     found = [test for node in body for test in _tests_in(node)]
     fixtures = [name for name, ready in found if not ready]
     if fixtures and not acts:
-        return Plan(problem=f"{fixtures[0]} takes arguments, and there are no fixtures here")
+        return Plan(fixtures=True)
     if not found and not acts:
         return Plan(problem="the tests only define things and check nothing")
     return Plan(to_call=tuple(name for name, ready in found if ready))

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import secrets
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -16,14 +18,20 @@ from rune_engine.errors import InvalidInputError, SandboxUnavailableError
 from rune_engine.sandbox import probe
 from rune_engine.sandbox.judge import judge
 from rune_engine.sandbox.process import Ended, Profile, run_isolated
-from rune_engine.sandbox.suite import Suite, ready
+from rune_engine.sandbox.pytest_files import check_paths, forbidden
+from rune_engine.sandbox.pytest_judge import judge_pytest
+from rune_engine.sandbox.suite import Candidate, Suite, as_files, for_pytest, ready
 from rune_engine.sandbox.tiers import Tier, available
-from rune_engine.sandbox.verdict import Evidence, Infra, Oracle, Pass, Verdict
+from rune_engine.sandbox.verdict import Evidence, Infra, Oracle, Pass, Tampered, Verdict
 from rune_engine.suspicion import suspicion
 
 
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _text_of(candidate: Candidate) -> str:
+    return candidate if isinstance(candidate, str) else json.dumps(dict(candidate), sort_keys=True)
 
 
 @cache
@@ -124,17 +132,58 @@ class Sandbox:
             SandboxUnavailableError: this machine cannot isolate the run.
             InvalidInputError: `workspace` is no folder.
         """
-        if workspace is not None and not workspace.is_dir():
-            raise InvalidInputError(
-                f"The workspace {workspace} is not a folder.",
-                next_step="Pass the absolute path of an existing project folder.",
-            )
+        _check_workspace(workspace)
+        suite = ready(tests, strongest)
+        return await self._judged(candidate, suite, workspace, limits, confirm, profile)
+
+    async def run_project(
+        self,
+        files: Mapping[str, str],
+        tests: Mapping[str, str],
+        *,
+        workspace: Path | None = None,
+        limits: SandboxLimits | None = None,
+        confirm: bool = False,
+    ) -> Verdict:
+        """Put the candidate's `files` into a copy of `workspace`, and let pytest run `tests` on it.
+
+        Args:
+            files, tests: text by relative path. The tests, and a conftest.py among them, are
+                mounted read-only; no other settings of pytest count.
+
+        Raises:
+            SandboxUnavailableError: this machine cannot isolate the run.
+            InvalidInputError: `workspace` is no folder, or a path leads out of the project.
+        """
+        _check_workspace(workspace)
+        check_paths(files)
+        check_paths(tests)
+        suite = for_pytest(tests)
+        return await self._judged(files, suite, workspace, limits, confirm, "project")
+
+    async def _judged(
+        self,
+        candidate: Candidate,
+        suite: Suite,
+        workspace: Path | None,
+        limits: SandboxLimits | None,
+        confirm: bool,
+        profile: Profile,
+    ) -> Verdict:
         await self.probe()
         assert self._tier is not None
-        suite = ready(tests, strongest)
+        profile = "project" if suite.pytest is not None else profile
         trial = _Trial(suite, self._tier, workspace, limits or self._limits, profile)
         verdict = await trial.run(candidate)
         return await trial.confirm(candidate, verdict) if confirm else verdict
+
+
+def _check_workspace(workspace: Path | None) -> None:
+    if workspace is not None and not workspace.is_dir():
+        raise InvalidInputError(
+            f"The workspace {workspace} is not a folder.",
+            next_step="Pass the absolute path of an existing project folder.",
+        )
 
 
 class _Trial:
@@ -154,17 +203,19 @@ class _Trial:
         self._workspace = workspace.resolve() if workspace is not None else None
         self._limits = limits
 
-    async def run(self, candidate: str, *, second: bool = False) -> Verdict:
+    async def run(self, candidate: Candidate, *, second: bool = False) -> Verdict:
         """The verdict on one run of `candidate`."""
         if self._suite.problem is not None:
             return Infra(message=self._suite.problem)
+        if self._suite.pytest is not None and (settings := forbidden(as_files(candidate))):
+            return Tampered(message=f"{settings} would change how the tests are run.")
         verdict = await self._run(candidate, second=second)
         if isinstance(verdict, Infra) and verdict.message == "crosses":
             self._suite = self._suite.within()
             verdict = await self._run(candidate, second=second)
         return verdict
 
-    async def confirm(self, candidate: str, verdict: Verdict) -> Verdict:
+    async def confirm(self, candidate: Candidate, verdict: Verdict) -> Verdict:
         """`verdict`, where it is a pass only if a second run and the negative control agree."""
         if not isinstance(verdict, Pass):
             return verdict
@@ -174,14 +225,20 @@ class _Trial:
             return Infra(message=message, evidence=verdict.evidence)
         assert verdict.evidence is not None
         if verdict.evidence.controls is None:
-            without = await self.run(self._suite.stub())
+            without = await self.run(self._without(candidate))
             if isinstance(without, Pass):
                 message = "The tests decide nothing: they pass without a candidate."
                 return Infra(message=message, evidence=verdict.evidence)
         sure = {"confirmed": True, "controls": True}
         return Pass(evidence=verdict.evidence.model_copy(update=sure))
 
-    async def _run(self, candidate: str, *, second: bool) -> Verdict:
+    def _without(self, candidate: Candidate) -> Candidate:
+        """What stands in for `candidate` and can do nothing."""
+        if isinstance(candidate, str):
+            return self._suite.stub()
+        return dict.fromkeys(candidate, "")
+
+    async def _run(self, candidate: Candidate, *, second: bool) -> Verdict:
         secret = secrets.token_hex(16).encode()
         request = self._suite.request(candidate, secret, second=second)
         try:
@@ -191,9 +248,11 @@ class _Trial:
         except OSError as error:
             return Infra(message=f"The sandbox could not start: {error}")
         evidence = self._evidence(ended, candidate)
+        if self._suite.pytest is not None:
+            return judge_pytest(self._suite.pytest, ended, secret, self._limits, evidence)
         return judge(self._suite, ended, secret, self._limits, evidence, second=second)
 
-    def _evidence(self, ended: Ended, candidate: str) -> Evidence:
+    def _evidence(self, ended: Ended, candidate: Candidate) -> Evidence:
         return Evidence(
             tier=self._tier.name,
             profile=self._profile,
@@ -203,10 +262,17 @@ class _Trial:
             limits=self._limits.model_dump(),
             runner_sha256=runner_sha256(),
             tests_sha256=_sha256(self._suite.tests),
-            candidate_sha256=_sha256(candidate),
+            candidate_sha256=_sha256(_text_of(candidate)),
             wall_seconds=ended.wall_seconds,
             stdout=ended.stdout,
             stderr=ended.stderr,
             exit_code=ended.children[-1].exit_code if ended.children else None,
-            suspicion=suspicion(candidate, self._suite.tests),
+            suspicion=self._suspicion(candidate),
+        )
+
+    def _suspicion(self, candidate: Candidate) -> tuple[str, ...]:
+        """Of every file, the flags together."""
+        files = as_files(candidate).values()
+        return tuple(
+            sorted({flag for text in files for flag in suspicion(text, self._suite.tests)})
         )

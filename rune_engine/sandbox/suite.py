@@ -1,11 +1,13 @@
 """A test suite made ready to be run: by which oracle, and what goes inside for that.
 
 From the strongest: compiled to data and decided outside; run in a process beside the candidate's;
-run in the candidate's own. Which one follows from the tests alone, so no candidate chooses it.
+run in the candidate's own, by pytest where they are made for it. Which one follows from the tests
+alone, so no candidate chooses it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +16,7 @@ from rune_engine.sandbox.compiling import compile_tests
 from rune_engine.sandbox.crossing import crossing, needed_names
 from rune_engine.sandbox.oracle import control
 from rune_engine.sandbox.plan import plan_tests
+from rune_engine.sandbox.pytest_files import PytestFiles, as_file, needs_pytest, plan_files
 from rune_engine.sandbox.verdict import Oracle
 
 _STUB = """
@@ -31,9 +34,20 @@ class _Nothing:
 """
 
 
+Candidate = str | Mapping[str, str]
+"""The text of solution.py, or files of a project by their relative paths."""
+
+
+def as_files(candidate: Candidate) -> Mapping[str, str]:
+    return {"solution.py": candidate} if isinstance(candidate, str) else candidate
+
+
 @dataclass(frozen=True)
 class Suite:
-    """`problem` says why no verdict is possible, `reason` why no stronger oracle is."""
+    """`problem` says why no verdict is possible, `reason` why no stronger oracle is.
+
+    `pytest` is there where the tests are pytest files, which need the project profile.
+    """
 
     tests: str
     to_call: tuple[str, ...] = ()
@@ -42,8 +56,11 @@ class Suite:
     names: tuple[str, ...] = ()
     reason: str = ""
     problem: str | None = None
+    pytest: PytestFiles | None = None
 
-    def request(self, candidate: str, secret: bytes, *, second: bool = False) -> dict[str, Any]:
+    def request(
+        self, candidate: Candidate, secret: bytes, *, second: bool = False
+    ) -> dict[str, Any]:
         """What goes inside. The `second` run has another hash seed and the reverse order."""
         request = {
             "candidate": candidate,
@@ -52,6 +69,9 @@ class Suite:
             "stop_early": True,
         }
         order = slice(None, None, -1 if second else 1)
+        if self.pytest is not None:
+            files = as_files(candidate)
+            return {**request, "candidate": "", **self.pytest.request(files, backwards=second)}
         if self.cases is not None:
             cases = [
                 (f"case-{number}", call.function, call.args, call.kwargs)
@@ -78,6 +98,8 @@ class Suite:
 def ready(tests: str, strongest: Oracle = "outside") -> Suite:
     """`tests` made ready for the strongest oracle, but none stronger than `strongest`."""
     plan = plan_tests(tests)
+    if plan.fixtures or (plan.problem is None and needs_pytest(tests)):
+        return for_pytest(as_file(tests), libraries=True)
     if plan.problem is not None:
         return Suite(tests, problem=plan.problem)
     reason = "asked for"
@@ -95,3 +117,10 @@ def ready(tests: str, strongest: Oracle = "outside") -> Suite:
     if crosses.objects is None:
         return Suite(tests, plan.to_call, "beside", names=crosses.names, reason=reason)
     return Suite(tests, plan.to_call, reason=f"{reason}; {crosses.objects}")
+
+
+def for_pytest(files: Mapping[str, str], *, libraries: bool = False) -> Suite:
+    """Pytest files made ready; `libraries`: what they import is installed, but for solution.py."""
+    plan = plan_files(files, libraries=libraries)
+    tests = "\n".join(files.values())
+    return Suite(tests, reason="pytest", problem=plan.problem, pytest=plan)

@@ -111,7 +111,7 @@ async def test_failures_are_told_apart(name: str, sandbox: Sandbox) -> None:
         "def helper(): return 1",
         "import math\nX = 1",
         "assert (",
-        "def test_f(tmp_path): assert tmp_path",
+        "def test_f(nosuchfixture): assert f()",
         "import nosuchmodule\nassert f() == 1",
         "import unittest\nclass T(unittest.TestCase):\n @unittest.skip('x')\n def test_f(self): 1",
     ],

@@ -24,7 +24,10 @@ _CHUNK = 1 << 20
 
 
 def fill(root: str, workspace: int, payload: dict[str, Any], owner: int) -> None:
-    """Put WORK and TESTS (`payload["files"]`: text by relative path) into the new root.
+    """Put WORK and TESTS into the new root.
+
+    Text by relative path: `payload["files"]` is for TESTS, `payload["work_files"]` replaces what
+    the workspace has at WORK.
 
     Args:
         workspace: a handle of the folder, whose path may be hidden by the new root; -1 for none.
@@ -38,6 +41,8 @@ def fill(root: str, workspace: int, payload: dict[str, Any], owner: int) -> None
         mounts.mount_folder(root + folder, owner, size, _MOST_FILES)
     if workspace >= 0:
         _copy_folder(f"/proc/self/fd/{workspace}", root + WORK, owner)
+    for name, text in payload.get("work_files", {}).items():
+        _place(root + WORK, name, text, owner)
     for name, text in payload.get("files", {}).items():
         _place(root + TESTS, name, text, owner)
     mounts.make_read_only(root + TESTS)
@@ -46,16 +51,24 @@ def fill(root: str, workspace: int, payload: dict[str, Any], owner: int) -> None
 def _place(folder: str, name: str, text: str, owner: int) -> None:
     parts = name.split("/")
     if any(part in ("", ".", "..") for part in parts):
-        raise OSError(f"{name!r} is no path within {TESTS}")
+        raise OSError(f"{name!r} is no path within a folder")
     for part in parts[:-1]:
         folder = f"{folder}/{part}"
+        _unlink_unless_folder(folder)
         if not os.path.isdir(folder):
             os.mkdir(folder)
             os.chown(folder, owner, owner)
     path = f"{folder}/{parts[-1]}"
-    with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
+    _unlink_unless_folder(path)
+    with open(path, "x", encoding="utf-8", errors="surrogateescape") as file:
         file.write(text)
     os.chown(path, owner, owner)
+
+
+def _unlink_unless_folder(path: str) -> None:
+    """A link of the workspace's must not be followed: it may lead out of the new root."""
+    if os.path.islink(path) or os.path.isfile(path):
+        os.unlink(path)
 
 
 def _copy_folder(source: str, target: str, owner: int) -> None:

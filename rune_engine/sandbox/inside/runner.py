@@ -1,6 +1,7 @@
 """Runs what one child of a run has to run, and reports once how that ended.
 
-Three ways, from the strongest: one call of a compiled suite (calls.py: nothing of the tests is
+Pytest runs in an interpreter of its own (pytest_start.py). Of the rest there are
+three ways, from the strongest: one call of a compiled suite (calls.py: nothing of the tests is
 here); the tests here and the candidate in a sister process (beside.py); the tests in the
 candidate's own process, where objects have to cross. In the last, a candidate that reads this
 module's frames can forge a report; see `Evidence.oracle`. The report is a secret word, a kind and
@@ -18,7 +19,7 @@ from builtins import compile, exec, getattr, hasattr, isinstance, issubclass  # 
 from contextlib import suppress
 from types import ModuleType, TracebackType
 
-from rune_engine.sandbox.inside import beside, calls, loading
+from rune_engine.sandbox.inside import beside, calls, loading, pytest_start
 
 TYPE_CHECKING = False  # as a type checker reads it, without the cost of importing typing
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def prepare(payload: dict[str, Any], folders: list[str], confine: Callable[[], N
     """Before this process is confined: write the candidate where tracebacks find its lines, and
     start the sister process where the tests have one."""
     global _sister
+    if "pytest" in payload:
+        return
     loading.write(loading.SOLUTION, payload["candidate"])
     if payload.get("beside"):
         _sister = beside.start(payload, folders, confine)
@@ -47,6 +50,8 @@ def prepare(payload: dict[str, Any], folders: list[str], confine: Callable[[], N
 
 def run(payload: dict[str, Any], folders: list[str], verdict_fd: int, child_index: int) -> None:
     """Do this child's part of `payload`, report, and end the process."""
+    if "pytest" in payload:
+        pytest_start.run(payload, verdict_fd)
     if "cases" in payload:
         calls.run(payload, folders, verdict_fd, child_index)
     leave, send = os._exit, os.write
