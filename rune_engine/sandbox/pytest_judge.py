@@ -20,6 +20,19 @@ _CUT_SHORT = (2, 3)  # interrupted, or something else than a test raised
 _FORGED = "Something was written to the verdict pipe that is not pytest's report."
 
 
+_MAYBE_TEXT, _MAYBE_BOOL = (str, type(None)), (bool, type(None))
+_SHAPES: dict[str, tuple[Any, ...]] = {
+    "no pytest": (),
+    "started": (),
+    "collected": (list,),
+    "uncollected": (str, str, _MAYBE_TEXT, str),
+    "failed": (str, str, str),
+    "skipped": (str,),
+    "ran": (str, _MAYBE_BOOL, bool, list),
+    "finished": (int,),
+}
+
+
 @dataclass
 class _Report:
     started: bool = False
@@ -74,29 +87,41 @@ def _records(data: bytes, secret: bytes) -> list[list[Any]] | None:
             record = json.loads(part)
         except (ValueError, RecursionError):
             return None
-        if not isinstance(record, list) or not record or not part.endswith(b"\n"):
+        if not part.endswith(b"\n") or not _is_record(record):
             return None
         records.append(record)
     return records
 
 
+def _is_record(record: object) -> bool:
+    """Whether it is of a known kind, and of that kind's shape; lists are of text."""
+    if not isinstance(record, list) or not record or not isinstance(record[0], str):
+        return False
+    shape, rest = _SHAPES.get(record[0]), record[1:]
+    if shape is None or len(shape) != len(rest):
+        return False
+    fits = all(isinstance(part, kind) for part, kind in zip(rest, shape, strict=True))
+    lists = [part for part in rest if isinstance(part, list)]
+    return fits and all(isinstance(each, str) for part in lists for each in part)
+
+
 def _read(records: list[list[Any]]) -> _Report | None:
-    """None where a record is said twice or is none that is known."""
+    """None where something is said twice."""
     report = _Report()
     for kind, *rest in records:
         if kind == "started":
             report.started = True
-        elif kind == "collected" and report.collected is None and len(rest) == 1:
-            report.collected = [str(each) for each in rest[0]]
-        elif kind == "uncollected" and len(rest) == 4:
+        elif kind == "collected" and report.collected is None:
+            report.collected = rest[0]
+        elif kind == "uncollected":
             report.uncollected.append(rest)
-        elif kind == "failed" and len(rest) == 3:
+        elif kind == "failed":
             report.failed.append(rest)
-        elif kind == "skipped" and len(rest) == 1:
-            report.skipped.append(str(rest[0]))
-        elif kind == "ran" and len(rest) == 4 and str(rest[0]) not in report.ran:
-            report.ran[str(rest[0])] = rest[1:]
-        elif kind == "finished" and report.finished is None and isinstance(rest[0], int):
+        elif kind == "skipped":
+            report.skipped.append(rest[0])
+        elif kind == "ran" and rest[0] not in report.ran:
+            report.ran[rest[0]] = rest[1:]
+        elif kind == "finished" and report.finished is None:
             report.finished = rest[0]
         elif kind != "no pytest":
             return None
@@ -106,10 +131,10 @@ def _read(records: list[list[Any]]) -> _Report | None:
 def _failure(plan: PytestFiles, report: _Report, evidence: Evidence) -> Verdict | None:
     for _, outcome, missing, text in report.uncollected:
         if outcome == "failed":
-            return _not_imported(plan, missing, str(text), evidence)
+            return _not_imported(plan, missing, text, evidence)
     if report.failed:
         _, kind, text = report.failed[0]
-        return of_kind(str(kind), str(text) or "a test failed", evidence)
+        return of_kind(kind, text or "a test failed", evidence)
     return None
 
 
@@ -131,7 +156,7 @@ def _incomplete(
 
 
 def _skipped(plan: PytestFiles, report: _Report, evidence: Evidence) -> Verdict | None:
-    names = report.skipped + [str(each[0]) for each in report.uncollected]
+    names = report.skipped + [each[0] for each in report.uncollected]
     if not names:
         return None
     if plan.can_skip:

@@ -98,7 +98,7 @@ class Suite:
 def ready(tests: str, strongest: Oracle = "outside") -> Suite:
     """`tests` made ready for the strongest oracle, but none stronger than `strongest`."""
     plan = plan_tests(tests)
-    if plan.fixtures or (plan.problem is None and needs_pytest(tests)):
+    if plan.fixtures:
         return for_pytest(as_file(tests), libraries=True)
     if plan.problem is not None:
         return Suite(tests, problem=plan.problem)
@@ -111,6 +111,8 @@ def ready(tests: str, strongest: Oracle = "outside") -> Suite:
             reason = "the tests cannot tell answers apart as data"
         else:
             return Suite(tests, plan.to_call, "outside", compiled)
+    if needs_pytest(tests):
+        return for_pytest(as_file(tests), libraries=True)
     if strongest == "inside":
         return Suite(tests, plan.to_call, reason=reason)
     crosses = crossing(tests)

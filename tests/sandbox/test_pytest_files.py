@@ -10,8 +10,11 @@ import pytest
 from rune_engine.config import SandboxLimits
 from rune_engine.errors import InvalidInputError
 from rune_engine.sandbox import Sandbox
+from rune_engine.sandbox.process import ChildEnded, Ended
 from rune_engine.sandbox.pytest_files import as_file, plan_files
+from rune_engine.sandbox.pytest_judge import judge_pytest
 from rune_engine.sandbox.suite import ready
+from rune_engine.sandbox.verdict import Evidence
 from rune_engine.sandbox.verdict import tests_passed as passed
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="projects need namespaces")
@@ -250,7 +253,10 @@ async def test_one_text_that_needs_pytest_goes_to_pytest(sandbox: Sandbox) -> No
 
 def test_only_tests_that_need_pytest_take_it() -> None:
     assert ready("def test_f(tmp_path): assert f(tmp_path)").pytest is not None
-    assert ready("import pytest\ndef test_f(): assert f()").pytest is not None
+    marked = "import pytest\n@pytest.mark.parametrize('a', [1])\ndef test_f(a=1): assert f(a)"
+    assert ready(marked).pytest is not None
+    compiled = "import pytest\ndef test_f():\n    with pytest.raises(ValueError): f(1)"
+    assert ready(compiled).oracle == "outside"
     assert ready("def test_f(): assert f() == 1").pytest is None
 
 
@@ -270,3 +276,47 @@ def test_what_must_be_collected_is_read_from_the_files() -> None:
         "test_cart.py::TestOutside::test_the_tests_cannot_be_changed": True,
         "inner/old_test.py::Old::test_empty": False,
     }
+
+
+def _record(text: str) -> str:
+    return f"SECRET{text}\n"
+
+
+STARTED = _record('["started"]')
+COLLECTED = STARTED + _record('["collected", ["test_a.py::test_a"]]')
+RAN = _record('["ran", "test_a.py::test_a", true, false, ["passed", "passed", "passed"]]')
+FINISHED = _record('["finished", 0]')
+
+
+@pytest.mark.parametrize(
+    ("report", "kind"),
+    [
+        (COLLECTED + RAN + FINISHED, "pass"),
+        (_record('["no pytest"]'), "infra"),
+        ("", "infra"),
+        (COLLECTED, "candidate_error"),
+        (COLLECTED + FINISHED, "candidate_error"),
+        (COLLECTED + RAN, "candidate_error"),
+        (COLLECTED + RAN + RAN + FINISHED, "tampered"),
+        (COLLECTED + RAN.replace("true", "false") + FINISHED, "tampered"),
+        (COLLECTED + RAN.replace("true, false", "true, true") + FINISHED, "tampered"),
+        (COLLECTED + RAN.replace(', "passed"]', "]") + FINISHED, "tampered"),
+        (COLLECTED + RAN + FINISHED.replace("0", "1"), "tampered"),
+        (COLLECTED.replace("::test_a", "::test_b") + RAN + FINISHED, "candidate_error"),
+        ((COLLECTED + RAN).replace("::test_a", "::test_b") + FINISHED, "tampered"),
+        ("x" + COLLECTED + RAN + FINISHED, "tampered"),
+        (COLLECTED + RAN + FINISHED + "x", "tampered"),
+        (COLLECTED + _record("[[]]") + RAN + FINISHED, "tampered"),
+        (COLLECTED + _record('["finished"]') + RAN, "tampered"),
+        (STARTED + _record('["collected", 3]') + RAN + FINISHED, "tampered"),
+    ],
+)
+def test_only_a_whole_report_that_agrees_with_itself_is_a_pass(report: str, kind: str) -> None:
+    plan = plan_files({"test_a.py": "def test_a(): pass"})
+    child = ChildEnded(0, 0.0, 0.0, report.encode())
+    ended = Ended(True, (child,), "", "", 0.0, timed_out=False, flooded=False)
+    evidence = Evidence(
+        tier="t", oracle="inside", in_process=True, limits={}, runner_sha256="", tests_sha256="",
+        candidate_sha256="", wall_seconds=0.0, stdout="", stderr="", exit_code=0,
+    )  # fmt: skip
+    assert judge_pytest(plan, ended, b"SECRET", SandboxLimits(), evidence).kind == kind
