@@ -212,25 +212,31 @@ async def _attack_all(
     wanted = [attack for attack in ATTACKS if not only or attack.id in only]
     forged = [forgery for forgery in FORGERIES if not only or forgery.id in only]
     attacks = [(attack, profile) for profile in profiles for attack in wanted]
-    together = [_attacked(sandbox, *each) for each in attacks if not each[0].alone]
-    together += [row for forgery in forged for row in _forged(sandbox, forgery)]
-    rows = await asyncio.gather(*(one(work) for work in together))
+    together = [each for each in attacks if not each[0].alone]
+    works = [_attacked(sandbox, *each) for each in together]
+    works += [row for forgery in forged for row in _forged(sandbox, forgery)]
+    rows = await asyncio.gather(*(one(work) for work in works))
+    for number, each in enumerate(together):
+        rows[number] = await _insist(sandbox, *each, rows[number])
     for each in attacks:
         if each[0].alone:
-            rows.append(await one(_attacked(sandbox, *each)))
+            row = await one(_attacked(sandbox, *each))
+            rows.append(await _insist(sandbox, *each, row))
     order = {requirement.id: place for place, requirement in enumerate(REQUIREMENTS)}
     return sorted(rows, key=lambda row: order[row.id])
 
 
-async def _attacked(sandbox: Sandbox, attack: Attack, profile: Profile) -> Row:
-    """One attack on its own scene; once more when there was no verdict."""
-    row = await _attacked_once(sandbox, attack, profile)
-    if row.no_verdict is not None and row.held:
-        return await _attacked_once(sandbox, attack, profile)
+async def _insist(sandbox: Sandbox, attack: Attack, profile: Profile, row: Row) -> Row:
+    """The row, or that of the same attack alone where beside others there was no verdict."""
+    for _ in range(2):
+        if row.no_verdict is None or not row.held:
+            break
+        row = await _attacked(sandbox, attack, profile)
     return row
 
 
-async def _attacked_once(sandbox: Sandbox, attack: Attack, profile: Profile) -> Row:
+async def _attacked(sandbox: Sandbox, attack: Attack, profile: Profile) -> Row:
+    """One attack on its own scene."""
     limits = _ENDLESS_LIMITS if attack.endless else _LIMITS
     after = _Answer(None)
     with scene.scene(scene.Sizes(confined=True)) as here:
