@@ -216,7 +216,7 @@ def _give_up_privileges(uid: int) -> None:
 
 def _confine(payload: dict[str, Any]) -> None:
     confinement.limit_resources(payload["limits"])
-    writable, project_profile = [mounts.BOX, "/tmp"], payload["profile"] == "project"
+    writable, project_profile = mounts.own_folders(), payload["profile"] == "project"
     if project_profile:
         writable.append(project.WORK)
     landlock.restrict(["/"], writable, _DEVICES, execute=project_profile)
@@ -231,5 +231,5 @@ def _sweep() -> None:
             os.waitpid(-1, 0)
     except (ProcessLookupError, ChildProcessError):
         pass  # there is none left
-    warden.empty(mounts.BOX)
-    warden.empty("/tmp")
+    for folder in mounts.own_folders():
+        warden.empty(folder)

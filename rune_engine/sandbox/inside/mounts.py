@@ -177,6 +177,11 @@ def mount_own(owner: int, box_bytes: int) -> None:
         mount_folder("/tmp", owner, _TMP_BYTES)
 
 
+def own_folders() -> list[str]:
+    """The folders that `mount_own` made for this run, which it may write to."""
+    return [BOX] if os.environ.get("TMPDIR") == BOX else [BOX, "/tmp"]
+
+
 def _seal() -> None:
     change = _MountAttributes(_ATTR_RDONLY, 0, 0, 0)
     libc.syscall(
