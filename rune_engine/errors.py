@@ -12,11 +12,17 @@
     ├── ConflictError                the state of things forbids it
     │   ├── AdapterAlreadyExistsError
     │   ├── AdapterBaseModelMismatchError
+    │   ├── AdapterForgottenError
+    │   ├── TrajectoryForgottenError
+    │   ├── ProjectOptedOutError
+    │   ├── EngineRunningError       it must not run for this
     │   └── NothingToDistillError
     ├── StorageError
     │   ├── AdapterCorruptedError
     │   ├── DiskFullError
     │   ├── HomeNotWritableError
+    │   ├── NetworkFileSystemError
+    │   ├── BackupError
     │   └── DatabaseTooNewError
     ├── SandboxUnavailableError      this machine cannot isolate model-written code
     ├── InferenceError
@@ -108,6 +114,22 @@ class AdapterBaseModelMismatchError(ConflictError):
     code = "adapter_base_model_mismatch"
 
 
+class AdapterForgottenError(ConflictError):
+    code = "adapter_forgotten"
+
+
+class TrajectoryForgottenError(ConflictError):
+    code = "trajectory_forgotten"
+
+
+class ProjectOptedOutError(ConflictError):
+    code = "project_opted_out"
+
+
+class EngineRunningError(ConflictError):
+    code = "engine_running"
+
+
 class NothingToDistillError(ConflictError):
     code = "nothing_to_distill"
 
@@ -127,6 +149,14 @@ class DiskFullError(StorageError):
 
 class HomeNotWritableError(StorageError):
     code = "home_not_writable"
+
+
+class NetworkFileSystemError(StorageError):
+    code = "network_file_system"
+
+
+class BackupError(StorageError):
+    code = "backup_error"
 
 
 class DatabaseTooNewError(StorageError):

@@ -30,8 +30,23 @@ Identifier = Annotated[
 Outcome = Literal["success", "exhausted"]
 HierarchyLevel = Literal["project", "domain", "task"]
 AdapterSource = Literal["distillation", "evolution", "manual"]
-JobKind = Literal["run_task", "distill"]
+JobKind = Literal["run_task", "distill", "evaluate", "evolve", "import"]
 JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+EventKind = Literal[
+    "adapter_stored",
+    "adapter_archived",
+    "adapter_forgotten",
+    "fitness_measured",
+    "trajectories_erased",
+    "project_opted_out",
+    "project_opted_in",
+    "consolidation_decided",
+    "serving_slept",
+    "serving_woke",
+    "backup_made",
+    "backup_restored",
+    "data_repaired",
+]
 FINISHED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 
 
@@ -127,6 +142,9 @@ class AdapterInfo(Model):
     hierarchy_level: HierarchyLevel
     domain: str
     project_id: str
+    forgotten_at: str | None = Field(
+        default=None, description="Set once something it learnt from was forgotten; never served."
+    )
 
 
 class AdapterPage(Model):
@@ -152,6 +170,21 @@ class RetrievedAdapter(Model):
 
     adapter: AdapterInfo | None
     reason: str
+
+
+# --- lifecycle events (S19) --------------------------------------------------------------------
+
+
+class LifecycleEvent(Model):
+    """Something that was decided or done, with the facts behind it."""
+
+    seq: int = Field(description="The order of events; the clock may jump, this does not.")
+    at: str
+    kind: EventKind
+    subject: str = Field(description="Id of the adapter, project, session or job it is about.")
+    project_id: str | None
+    caused_by: str = Field(description='"user", "schedule", or the id of the job.')
+    payload: dict[str, Any]
 
 
 # --- jobs --------------------------------------------------------------------------------------

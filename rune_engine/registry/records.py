@@ -63,7 +63,8 @@ class AdapterDraft(Model):
 
 
 class AdapterRecord(SQLModel, table=True):
-    """One row an adapter. Only `pass_rate`, `fitness_score` and `is_archived` ever change."""
+    """One row an adapter. Only `pass_rate`, `fitness_score`, `is_archived` and
+    `forgotten_at` ever change, each with a lifecycle event in the same transaction."""
 
     __tablename__ = "adapter_records"
 
@@ -89,6 +90,7 @@ class AdapterRecord(SQLModel, table=True):
     hierarchy_level: str = Field(sa_type=Text)
     domain: str = Field(sa_type=Text)
     project_id: str = Field(sa_type=Text)
+    forgotten_at: str | None = Field(default=None, sa_type=Text)
 
     def to_info(self, home: Path) -> AdapterInfo:
         """The row as other processes see it, with an absolute path."""

@@ -1,0 +1,112 @@
+"""Lifecycle events, what an adapter learnt from, erasures, and jobs that retry and resume.
+
+A trajectory may now be deleted, but only by an erasure that names it: the triggers of 0001 that
+forbid it give way to ones that look for that row. Everything else stays write-once.
+"""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+_EVENTS = """
+CREATE TABLE lifecycle_events (
+    seq        INTEGER PRIMARY KEY AUTOINCREMENT,
+    at         TEXT NOT NULL,
+    kind       TEXT NOT NULL,
+    subject    TEXT NOT NULL,
+    project_id TEXT,
+    caused_by  TEXT NOT NULL,
+    payload    TEXT NOT NULL CHECK (json_valid(payload))
+) STRICT
+"""
+
+_ADAPTER_TRAJECTORIES = """
+CREATE TABLE adapter_trajectories (
+    adapter_id    TEXT NOT NULL,
+    trajectory_id TEXT NOT NULL,
+    role          TEXT NOT NULL CHECK (role IN ('trained', 'kept_back')),
+    PRIMARY KEY (adapter_id, trajectory_id)
+) STRICT, WITHOUT ROWID
+"""
+
+_ERASURES = """
+CREATE TABLE erasures (
+    trajectory_id TEXT NOT NULL PRIMARY KEY,
+    session_id    TEXT NOT NULL,
+    content_hash  TEXT NOT NULL UNIQUE CHECK (length(content_hash) = 64),
+    at            TEXT NOT NULL
+) STRICT
+"""
+
+_JOB_STEPS = """
+CREATE TABLE job_steps (
+    job_id     TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    output     TEXT NOT NULL CHECK (json_valid(output)),
+    created_at TEXT NOT NULL,
+    PRIMARY KEY (job_id, name)
+) STRICT, WITHOUT ROWID
+"""
+
+_COLUMNS = (
+    "ALTER TABLE adapter_records ADD COLUMN forgotten_at TEXT",
+    "ALTER TABLE jobs ADD COLUMN project_id TEXT",
+    "ALTER TABLE jobs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE jobs ADD COLUMN run_at TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE jobs ADD COLUMN max_attempts INTEGER NOT NULL DEFAULT 3",
+    "ALTER TABLE jobs ADD COLUMN idempotency_key TEXT",
+    "ALTER TABLE jobs ADD COLUMN lease_until TEXT",
+)
+
+_INDEXES = (
+    "CREATE INDEX ix_lifecycle_events_subject ON lifecycle_events (subject, kind, seq)",
+    "CREATE INDEX ix_lifecycle_events_project ON lifecycle_events (project_id, seq)",
+    "CREATE INDEX ix_adapter_trajectories_trajectory ON adapter_trajectories (trajectory_id)",
+    "CREATE UNIQUE INDEX ix_jobs_idempotency_key ON jobs (idempotency_key)"
+    " WHERE idempotency_key IS NOT NULL",
+    "CREATE INDEX ix_jobs_project ON jobs (project_id, created_at)",
+    "CREATE INDEX ix_jobs_claim ON jobs (priority DESC, run_at, created_at, id)"
+    " WHERE status = 'queued'",
+)
+
+_ERASABLE = {
+    "trajectories": "trajectory_id = OLD.id",
+    "attempts": "trajectory_id = OLD.trajectory_id",
+    "sessions": "session_id = OLD.id",
+}
+"""Tables whose rows an erasure may delete, and which erasures stand for a row."""
+
+
+def _refuse(table: str) -> str:
+    return f"BEGIN SELECT RAISE(ABORT, '{table} is write-once'); END"
+
+
+def _append_only(table: str, same_row: str) -> None:
+    """Forbid DELETE, UPDATE and INSERT OR REPLACE."""
+    op.execute(f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} {_refuse(table)}")
+    op.execute(f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} {_refuse(table)}")
+    op.execute(
+        f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table}"
+        f" WHEN EXISTS (SELECT 1 FROM {table} WHERE {same_row}) {_refuse(table)}"
+    )
+
+
+def upgrade() -> None:
+    for statement in (_EVENTS, _ADAPTER_TRAJECTORIES, _ERASURES, _JOB_STEPS, *_COLUMNS, *_INDEXES):
+        op.execute(statement)
+    _append_only("lifecycle_events", "seq = NEW.seq")
+    _append_only(
+        "adapter_trajectories", "adapter_id = NEW.adapter_id AND trajectory_id = NEW.trajectory_id"
+    )
+    _append_only("erasures", "trajectory_id = NEW.trajectory_id")
+    for table, erased in _ERASABLE.items():
+        op.execute(f"DROP TRIGGER {table}_no_delete")
+        op.execute(
+            f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table}"
+            f" WHEN NOT EXISTS (SELECT 1 FROM erasures WHERE {erased}) {_refuse(table)}"
+        )
