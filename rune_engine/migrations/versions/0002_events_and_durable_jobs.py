@@ -21,7 +21,7 @@ CREATE TABLE lifecycle_events (
     subject    TEXT NOT NULL,
     project_id TEXT,
     caused_by  TEXT NOT NULL,
-    payload    TEXT NOT NULL CHECK (json_valid(payload))
+    payload    TEXT NOT NULL
 ) STRICT
 """
 
@@ -47,7 +47,7 @@ _JOB_STEPS = """
 CREATE TABLE job_steps (
     job_id     TEXT NOT NULL,
     name       TEXT NOT NULL,
-    output     TEXT NOT NULL CHECK (json_valid(output)),
+    output     TEXT NOT NULL,
     created_at TEXT NOT NULL,
     PRIMARY KEY (job_id, name)
 ) STRICT, WITHOUT ROWID
