@@ -43,9 +43,15 @@ class JobRecord(SQLModel, table=True):
     created_at: str = Field(sa_type=Text)
     started_at: str | None = Field(default=None, sa_type=Text)
     finished_at: str | None = Field(default=None, sa_type=Text)
+    project_id: str | None = Field(default=None, sa_type=Text)
+    priority: int = 0
+    run_at: str = Field(default="", sa_type=Text)
+    max_attempts: int = 3
+    idempotency_key: str | None = Field(default=None, sa_type=Text)
+    lease_until: str | None = Field(default=None, sa_type=Text)
 
     def to_job(self) -> Job:
-        data = self.model_dump(exclude={"cancel_requested", "owner"})
+        data = self.model_dump(include=set(Job.model_fields))
         for name in ("params", "result", "error"):
             data[name] = None if data[name] is None else json.loads(data[name])
         return Job.model_validate(data)

@@ -177,7 +177,7 @@ def test_the_database_itself_refuses_to_change_history(
 
 def test_every_fixed_column_is_guarded(registry: AdapterRegistry, database: Database) -> None:
     stored = registry.store(draft(agent_id="a", training_task_hash="t"), weights())
-    mutable = {"pass_rate", "fitness_score", "is_archived"}
+    mutable = {"pass_rate", "fitness_score", "is_archived", "forgotten_at"}
     with database.reading() as session:
         rows = session.connection().execute(text("PRAGMA table_info(adapter_records)"))
         columns = [row.name for row in rows]

@@ -81,6 +81,13 @@ _ERASABLE = {
 }
 """Tables whose rows an erasure may delete, and which erasures stand for a row."""
 
+_FORGOTTEN_FOR_GOOD = """
+CREATE TRIGGER adapter_records_forgotten_for_good
+BEFORE UPDATE OF forgotten_at, is_archived ON adapter_records
+WHEN OLD.forgotten_at IS NOT NULL
+BEGIN SELECT RAISE(ABORT, 'a forgotten adapter stays forgotten'); END
+"""
+
 
 def _refuse(table: str) -> str:
     return f"BEGIN SELECT RAISE(ABORT, '{table} is write-once'); END"
@@ -110,3 +117,4 @@ def upgrade() -> None:
             f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table}"
             f" WHEN NOT EXISTS (SELECT 1 FROM erasures WHERE {erased}) {_refuse(table)}"
         )
+    op.execute(_FORGOTTEN_FOR_GOOD)
