@@ -149,11 +149,7 @@ class Engine:
             trajectory_id=trajectory.id,
             session_id=trajectory.session_id,
             duplicate=duplicate,
-            distillable_trajectories=sum(
-                count.distillable
-                for count in self.trajectories.counts()
-                if count.project_id == draft.project_id
-            ),
+            distillable_trajectories=self.trajectories.count_distillable(draft.project_id),
         )
 
     def retrieve(self, params: RetrieveParams) -> RetrievedAdapter:
