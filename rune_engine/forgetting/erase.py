@@ -82,8 +82,8 @@ class Forgetting:
     def remaining(self, adapter_id: str) -> dict[str, str]:
         """What an adapter learnt from and is still stored: each trajectory's id and role."""
         query = text(
-            "SELECT trajectory_id, role FROM adapter_trajectories"
-            " JOIN trajectories ON trajectories.id = trajectory_id WHERE adapter_id = :id"
+            "SELECT trajectory_id, role FROM adapter_trajectories AS learnt"
+            " JOIN trajectories ON trajectories.id = trajectory_id WHERE learnt.adapter_id = :id"
         )
         with self._database.reading() as session:
             rows = session.connection().execute(query, {"id": adapter_id})

@@ -164,13 +164,17 @@ def _without_others(session: Session, sessions: Iterable[str], erased: set[str])
 def _jobs(
     session: Session, params: ForgetParams, projects: frozenset[str], trajectory_ids: list[str]
 ) -> Iterator[str]:
-    """A project's jobs; of a session those that name it, or a trajectory of it."""
+    """A project's jobs; of a session those that name it, or a trajectory of it.
+
+    A distillation's row holds only ids, and how to do it again.
+    """
     names = [params.session_id, *trajectory_ids]
     for job in session.exec(select(JobRecord).where(_may_belong(projects))):
         if _project_of(job) not in projects:
             continue
         held = "".join(filter(None, (job.params, job.result, job.error)))
-        if params.project_id is not None or any(name and name in held for name in names):
+        of_session = job.kind != "distill" and any(name and name in held for name in names)
+        if params.project_id is not None or of_session:
             yield job.id
 
 

@@ -54,22 +54,19 @@ async def _rebuilt(engine: Engine, forgotten: ForgottenAdapter) -> ForgottenAdap
     """The same adapter's entry with the job that distills it anew, or why there is none."""
     adapter = await asyncio.to_thread(engine.registry.retrieve_by_id, forgotten.adapter_id)
     try:
-        outcome = (await engine.submit_distill(_distillation(engine, adapter))).id
+        params = await asyncio.to_thread(_distillation, engine, adapter)
+        outcome = (await engine.submit_distill(params)).id
     except RuneError as error:
         outcome = error.message
     return forgotten.model_copy(update={"rebuild": outcome})
 
 
 def _distillation(engine: Engine, adapter: AdapterInfo) -> DistillParams:
-    """The distillation of what `adapter` learnt from and is still there."""
-    if adapter.source != "distillation":
-        raise RuneError(f"It came from {adapter.source}; evolution makes a new one when it can.")
+    """The distillation that made `adapter`, of what is left of what it learnt from."""
+    job = engine.jobs.that_made(adapter.id)
+    if job is None:
+        raise RuneError("Nothing is known of how it was made.", next_step="Distill it by hand.")
     remaining = engine.forgetting.remaining(adapter.id)
-    level = adapter.hierarchy_level
-    return DistillParams(
-        project_id=adapter.project_id,
-        domain=None if level == "project" else adapter.domain,
-        task_type=adapter.task_type if level == "task" else None,
-        base_model=adapter.base_model_id,
-        trajectory_ids=[each for each, role in remaining.items() if role == "trained"],
-    )
+    made_with = DistillParams.model_validate(job.params)
+    trained = [each for each, role in remaining.items() if role == "trained"]
+    return made_with.model_copy(update={"trajectory_ids": trained})

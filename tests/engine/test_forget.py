@@ -44,10 +44,11 @@ async def test_a_forgotten_project_is_neither_found_nor_served(
     assert report.proof is not None and report.proof.found_in == []
     assert homes_files_with(config, "whispered") == []
     assert homes_files_with(config, "Add two numbers") == []
-    with pytest.raises(AdapterForgottenError):
-        await client.run_task(task.model_copy(update={"adapter": job.result["adapter_id"]}))
     model = str(tmp_path / "tiny-base")
     assert (await client.retrieve("shop", base_model=model)).adapter is None
+    named = {"adapter": job.result["adapter_id"], "base_model": model}
+    with pytest.raises(AdapterForgottenError):
+        await client.run_task(task.model_copy(update=named))
 
 
 async def test_work_that_still_uses_it_is_ended_first(
