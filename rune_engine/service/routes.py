@@ -17,7 +17,9 @@ from rune_engine.models import (
     JobPage,
     MemoryStatus,
     Name,
+    ProjectState,
     RecordedTrajectory,
+    RecordingParams,
     RetrievedAdapter,
     RetrieveParams,
     RunTaskParams,
@@ -106,6 +108,19 @@ async def get_job(
 @router.post("/jobs/{job_id}/cancel")
 async def cancel_job(engine: TheEngine, job_id: Identifier) -> Job:
     return await engine.runner.cancel(job_id)
+
+
+# A project's id has slashes in it, so it is no part of the path.
+
+
+@router.get("/project")
+def project(engine: TheEngine, project_id: Name) -> ProjectState:
+    return engine.project(project_id)
+
+
+@router.post("/project/recording")
+def set_recording(engine: TheEngine, params: RecordingParams) -> ProjectState:
+    return engine.set_recording(params)
 
 
 @router.get("/status")

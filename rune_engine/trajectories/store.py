@@ -19,7 +19,9 @@ from rune_engine.database import Database, utc_now
 from rune_engine.errors import TrajectoryNotFoundError
 from rune_engine.models import Trajectory, TrajectoryDraft
 from rune_engine.trajectories.checks import check_draft, content_hash
+from rune_engine.trajectories.consent import require_recorded
 from rune_engine.trajectories.records import AttemptRecord, SessionRecord, TrajectoryRecord
+from rune_engine.trajectories.redaction import redact_draft
 
 MAX_PAGE = 100
 _NEWEST = (col(TrajectoryRecord.created_at).desc(), col(TrajectoryRecord.id))
@@ -53,16 +55,19 @@ class TrajectoryStore:
         self._database = database
 
     def record(self, draft: TrajectoryDraft) -> tuple[Trajectory, bool]:
-        """Store a trajectory; the second value tells that it was there already.
+        """Store a trajectory without its secrets; the second value tells that it was there already.
 
         Raises:
+            ProjectOptedOutError: its project may not be recorded.
             InvalidTrajectoryError: it contradicts itself, or holds text that is not UTF-8.
             DiskFullError, HomeNotWritableError, StorageError: nothing was stored.
         """
         check_draft(draft)
+        draft = redact_draft(draft)
         digest = content_hash(draft)
         same = select(TrajectoryRecord).where(TrajectoryRecord.content_hash == digest)
         with self._database.writing() as session:
+            require_recorded(session, draft.project_id)
             stored = session.exec(same).first()
             record = stored or _insert(session, draft, digest)
             return _whole(session, [record])[0], stored is not None
@@ -113,10 +118,12 @@ class TrajectoryStore:
 
         Raises:
             TrajectoryNotFoundError: an id is not one of this project's trajectories.
+            ProjectOptedOutError: nothing may be learnt from this project.
         """
         conditions = _equal(project_id=project_id, domain=domain, task_type=task_type)
         query = select(TrajectoryRecord).where(*conditions, col(TrajectoryRecord.distillable))
         with self._database.reading() as session:
+            require_recorded(session, project_id)
             if ids is not None:
                 _check_known(session, project_id, ids)
                 query = query.where(_in_ids(TrajectoryRecord.id, ids))
