@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 import rune_engine
-from rune_engine.cli import demo, engine, forget, jobs, memory, run_suite, sandbox
+from rune_engine.cli import demo, engine, forget, jobs, memory, project, run_suite, sandbox
 from rune_engine.cli.session import err, out
 from rune_engine.errors import RuneError
 
@@ -19,6 +19,7 @@ COMMANDS = (
     memory.status,
     memory.record,
     memory.distill,
+    project.project,
     forget.forget,
 )
 GROUPS = {

@@ -18,6 +18,7 @@ from sqlmodel import Field, Session, SQLModel, col, select
 from rune_engine.database import Database, utc_now
 from rune_engine.errors import EngineUnavailableError, JobNotFoundError
 from rune_engine.models import Job, JobKind, JobStatus
+from rune_engine.privacy import redact, redact_json
 
 MAX_PAGE = 500
 _LONGEST_MESSAGE = 1000
@@ -175,12 +176,14 @@ class JobStore:
 
     def succeed(self, job_id: str, result: dict[str, Any]) -> Job:
         """End a running job with its result."""
-        return self._finish(job_id, "succeeded", "", result=json.dumps(result), progress=1.0)
+        clean = json.dumps(redact_json(result))
+        return self._finish(job_id, "succeeded", "", result=clean, progress=1.0)
 
     def fail(self, job_id: str, error_envelope: dict[str, Any]) -> Job:
         """End a running job with the error that ended it, as `RuneError.to_envelope()` data."""
         message = _storable(str(error_envelope.get("message", "")))
-        return self._finish(job_id, "failed", message, error=json.dumps(error_envelope))
+        clean = json.dumps(redact_json(error_envelope))
+        return self._finish(job_id, "failed", message, error=clean)
 
     def mark_cancelled(self, job_id: str) -> Job:
         """End a running job because somebody asked for it."""
@@ -233,6 +236,6 @@ def _take_up(record: JobRecord, max_attempts: int) -> None:
 
 
 def _storable(message: str) -> str:
-    """A message from anywhere, as text that SQLite and JSON can hold."""
-    clean = message[:_LONGEST_MESSAGE].replace("\0", "")
+    """A message from anywhere, without secrets, as text that SQLite and JSON can hold."""
+    clean = redact(message).text[:_LONGEST_MESSAGE].replace("\0", "")
     return clean.encode("utf-8", "replace").decode("utf-8")

@@ -19,7 +19,9 @@ from rune_engine.models import (
     JobPage,
     MemoryStatus,
     Name,
+    ProjectState,
     RecordedTrajectory,
+    RecordingParams,
     RetrievedAdapter,
     RetrieveParams,
     RunTaskParams,
@@ -119,6 +121,19 @@ def look_at_forgetting(engine: TheEngine, params: ForgetParams) -> ForgetReport:
 @router.post("/forget")
 async def forget(engine: TheEngine, params: ForgetParams) -> ForgetReport:
     return await forgetting.forget(engine, params)
+
+
+# A project's id has slashes in it, so it is no part of the path.
+
+
+@router.get("/project")
+def project(engine: TheEngine, project_id: Name) -> ProjectState:
+    return engine.project(project_id)
+
+
+@router.post("/project/recording")
+def set_recording(engine: TheEngine, params: RecordingParams) -> ProjectState:
+    return engine.set_recording(params)
 
 
 @router.get("/status")

@@ -19,12 +19,14 @@ from rune_engine.database import Database, utc_now
 from rune_engine.errors import TrajectoryForgottenError, TrajectoryNotFoundError
 from rune_engine.models import Trajectory, TrajectoryDraft
 from rune_engine.trajectories.checks import check_draft, content_hash
+from rune_engine.trajectories.consent import require_recorded
 from rune_engine.trajectories.records import (
     AttemptRecord,
     ErasureRecord,
     SessionRecord,
     TrajectoryRecord,
 )
+from rune_engine.trajectories.redaction import redact_draft
 
 MAX_PAGE = 100
 _NEWEST = (col(TrajectoryRecord.created_at).desc(), col(TrajectoryRecord.id))
@@ -58,17 +60,20 @@ class TrajectoryStore:
         self._database = database
 
     def record(self, draft: TrajectoryDraft) -> tuple[Trajectory, bool]:
-        """Store a trajectory; the second value tells that it was there already.
+        """Store a trajectory without its secrets; the second value tells that it was there already.
 
         Raises:
+            ProjectOptedOutError: its project may not be recorded.
             InvalidTrajectoryError: it contradicts itself, or holds text that is not UTF-8.
             TrajectoryForgottenError: it was forgotten, and stays so.
             DiskFullError, HomeNotWritableError, StorageError: nothing was stored.
         """
         check_draft(draft)
+        draft = redact_draft(draft)
         digest = content_hash(draft)
         same = select(TrajectoryRecord).where(TrajectoryRecord.content_hash == digest)
         with self._database.writing() as session:
+            require_recorded(session, draft.project_id)
             stored = session.exec(same).first()
             if stored is None:
                 _refuse_forgotten(session, digest)
@@ -121,10 +126,12 @@ class TrajectoryStore:
 
         Raises:
             TrajectoryNotFoundError: an id is not one of this project's trajectories.
+            ProjectOptedOutError: nothing may be learnt from this project.
         """
         conditions = _equal(project_id=project_id, domain=domain, task_type=task_type)
         query = select(TrajectoryRecord).where(*conditions, col(TrajectoryRecord.distillable))
         with self._database.reading() as session:
+            require_recorded(session, project_id)
             if ids is not None:
                 _check_known(session, project_id, ids)
                 query = query.where(_in_ids(TrajectoryRecord.id, ids))
