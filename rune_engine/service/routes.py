@@ -108,6 +108,11 @@ async def cancel_job(engine: TheEngine, job_id: Identifier) -> Job:
     return await engine.runner.cancel(job_id)
 
 
+@router.post("/jobs/{job_id}/retry", status_code=202)
+async def retry_job(engine: TheEngine, job_id: Identifier) -> Job:
+    return await engine.retry(job_id)
+
+
 @router.get("/status")
 async def status(engine: TheEngine) -> MemoryStatus:
     return await engine.status()
