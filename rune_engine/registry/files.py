@@ -22,7 +22,11 @@ from io import BufferedReader
 from pathlib import Path
 
 from rune_engine.config import RuneConfig
-from rune_engine.errors import AdapterCorruptedError, InvalidInputError
+from rune_engine.errors import (
+    AdapterAlreadyExistsError,
+    AdapterCorruptedError,
+    InvalidInputError,
+)
 from rune_engine.registry.durable import (
     flush_folder,
     in_use,
@@ -59,9 +63,18 @@ class StagedAdapter:
 
     def place(self) -> None:
         """Give the folder its name. Call it while holding the database's write lock, when no row
-        has the name: a folder that has it belongs to a writer that never came to its row."""
-        if os.path.lexists(self.final):
+        has the name: an adapter's folder that has it is of a writer that never came to its row.
+
+        Raises:
+            AdapterAlreadyExistsError: something else has the name.
+        """
+        if _is_adapter(self.final):
             self.final.rename(self.stray)
+        elif os.path.lexists(self.final):
+            raise AdapterAlreadyExistsError(
+                f"There is already something else at {self.final}.",
+                next_step="Move it away, or store the adapter under a new id.",
+            )
         self.folder.rename(self.final)
         flush_folder(self.final.parent)
 
@@ -103,7 +116,7 @@ class AdapterFiles:
         with swept(self._scratch) as alone:
             known = rows() if alone else {}
             for folder in self._adapters.iterdir() if alone else ():
-                if folder.name not in known:
+                if folder.name not in known and _is_adapter(folder):
                     remove(folder)
             objects = set(known.values())
             for path in self._objects.glob("*/*.safetensors") if alone else ():
@@ -197,6 +210,13 @@ class AdapterFiles:
 
     def _object(self, sha256: str) -> Path:
         return self._objects / sha256[:2] / f"{sha256}.safetensors"
+
+
+def _is_adapter(folder: Path) -> bool:
+    """Whether a folder holds the files of an adapter, and nothing else."""
+    if not folder.is_dir() or folder.is_symlink():
+        return False
+    return {path.name for path in folder.iterdir()} == {WEIGHTS_NAME, CONFIG_NAME}
 
 
 class _Damaged(OSError):

@@ -67,7 +67,7 @@ class AdapterRegistry:
         Raises:
             InvalidIdError: the id could spell a path.
             InvalidInputError: weights or configuration are not a plain LoRA.
-            AdapterAlreadyExistsError: the id is taken.
+            AdapterAlreadyExistsError: the id is taken, or something is where its folder goes.
             AdapterNotFoundError: a parent does not exist.
             DiskFullError, HomeNotWritableError, StorageError: nothing was stored.
         """

@@ -58,7 +58,7 @@ def start(work: Callable[[Say], None]) -> Child:
         os.close(reading)
         work(lambda text: void(os.write(writing, text.encode() + b"\n")))
         code = 0
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - nothing of the parent's may run in the child
         traceback.print_exc()
         code = 1
     sys.stderr.flush()

@@ -1,6 +1,6 @@
 """A power cut on a disk of our own: what was acknowledged is there when the power is back.
 
-    unshare --mount python power_cut.py     (as root, with this checkout and its tests on PYTHONPATH)
+    unshare --mount python power_cut.py     (as root; this checkout and its tests on PYTHONPATH)
 
 A file in a scratch folder is mounted through a loop device, written to, and shut down by the
 kernel's own means for such tests (FS_IOC_SHUTDOWN), which loses what was not flushed: with the

@@ -1,6 +1,6 @@
 """Eight processes that write to one home at once: what they lost, what failed, who had to wait.
 
-    python writers.py --seconds 60 --processes 8     (with this checkout and its tests on PYTHONPATH)
+    python writers.py --seconds 60     (with this checkout and its tests on PYTHONPATH)
 
 Prints JSON. `stores`: each process has the stores open and records a trajectory, queues a job,
 claims one and ends it, over and over. `engine`: each is a client of one engine and records.
