@@ -64,7 +64,7 @@ class AdapterRegistry:
         Raises:
             InvalidIdError: the id could spell a path.
             InvalidInputError: weights or configuration are not a plain LoRA.
-            AdapterAlreadyExistsError: the id, or its folder, is taken.
+            AdapterAlreadyExistsError: the id is taken, or something is where its folder goes.
             AdapterNotFoundError: a parent does not exist.
             DiskFullError, HomeNotWritableError, StorageError: nothing was stored.
         """
@@ -81,6 +81,19 @@ class AdapterRegistry:
                     info = record.to_info(self._home)
                     staged.place()
                 return info
+
+    def sweep(self) -> bool:
+        """Remove what interrupted writers left: files and folders that no adapter's row leads to.
+
+        Returns:
+            False, and nothing is removed, when somebody stores an adapter at this moment.
+        """
+        with storage_errors(self._home):
+            return self._files.sweep(self._weights_by_id)
+
+    def _weights_by_id(self) -> dict[str, str]:
+        with self._database.reading() as session:
+            return dict(session.exec(select(AdapterRecord.id, AdapterRecord.file_hash)).all())
 
     def _record(
         self, session: Session, draft: AdapterDraft, stored: Stored, rank: int

@@ -22,6 +22,7 @@ _OLDEST = "ORDER BY created_at, id"
 
 BY_ID = f"{_SELECT} WHERE id = ?"
 BY_CONTENT = f"{_SELECT} WHERE content_hash = ?"
+ERASED = "SELECT at FROM erasures WHERE content_hash = ?"
 KNOWN = (
     "SELECT id FROM trajectories WHERE id IN (SELECT value FROM json_each(?)) AND +project_id = ?"
 )

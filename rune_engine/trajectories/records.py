@@ -1,4 +1,4 @@
-"""The tables `sessions`, `trajectories` and `attempts`, and which trajectories teach."""
+"""The tables of what happened and of what was forgotten, and which trajectories teach."""
 
 from __future__ import annotations
 
@@ -55,6 +55,17 @@ class AttemptRecord(SQLModel, table=True):
     exit_code: int | None = None
     tests_passed: bool | None = None
     verdict: str | None = Field(default=None, sa_type=Text, description="JSON.")
+
+
+class ErasureRecord(SQLModel, table=True):
+    """That a trajectory was forgotten: no text, only what recognises it."""
+
+    __tablename__ = "erasures"
+
+    trajectory_id: str = Field(primary_key=True, sa_type=Text)
+    session_id: str = Field(sa_type=Text)
+    content_hash: str = Field(sa_type=Text)
+    at: str = Field(sa_type=Text)
 
 
 def is_distillable(draft: TrajectoryDraft) -> bool:

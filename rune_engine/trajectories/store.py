@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rune_engine.database import Database, driver, utc_now
-from rune_engine.errors import TrajectoryNotFoundError
+from rune_engine.errors import TrajectoryForgottenError, TrajectoryNotFoundError
 from rune_engine.models import Trajectory, TrajectoryDraft
 from rune_engine.trajectories import queries
 from rune_engine.trajectories.checks import check_draft, content_hash
+from rune_engine.trajectories.consent import require_recorded
 from rune_engine.trajectories.records import is_distillable
+from rune_engine.trajectories.redaction import redact_draft
 
 MAX_PAGE = 100
 
@@ -49,20 +51,25 @@ class TrajectoryStore:
         self._database = database
 
     def record(self, draft: TrajectoryDraft) -> tuple[Trajectory, bool]:
-        """Store a trajectory; the second value tells that it was there already.
+        """Store a trajectory without its secrets; the second value tells that it was there already.
 
         Raises:
+            ProjectOptedOutError: its project may not be recorded.
             InvalidTrajectoryError: it contradicts itself, or holds text that is not UTF-8.
+            TrajectoryForgottenError: it was forgotten, and stays so.
             DiskFullError, HomeNotWritableError, StorageError: nothing was stored.
         """
         check_draft(draft)
+        draft = redact_draft(draft)
         digest = content_hash(draft)
         distillable = is_distillable(draft)
         with self._database.writing() as session:
             connection = driver(session)
+            require_recorded(connection, draft.project_id)
             stored = connection.execute(queries.BY_CONTENT, [digest]).fetchall()
             if stored:
                 return queries.whole(connection, stored)[0], True
+            _refuse_forgotten(connection, digest)
             trajectory = _stamped(draft, digest)
             _insert(connection, trajectory, distillable)
         return trajectory, False
@@ -113,10 +120,11 @@ class TrajectoryStore:
 
         Raises:
             TrajectoryNotFoundError: an id is not one of this project's trajectories.
+            ProjectOptedOutError: nothing may be learnt from this project.
         """
         conditions = _given(project_id=project_id, domain=domain, task_type=task_type)
-        with self._database.reading() as session:
-            connection = driver(session)
+        with self._database.snapshot() as connection:
+            require_recorded(connection, project_id)
             if ids is None:
                 rows = connection.execute(queries.distillable(conditions), [*conditions.values()])
                 return queries.whole(connection, rows)
@@ -133,6 +141,16 @@ class TrajectoryStore:
     def counts(self) -> list[ProjectCounts]:
         """How many trajectories each project has, by project."""
         return [ProjectCounts(*row) for row in self._database.query(queries.COUNTS)]
+
+
+def _refuse_forgotten(connection: sqlite3.Connection, digest: str) -> None:
+    """What followed a session file once would bring back what the user had erased."""
+    erased = connection.execute(queries.ERASED, [digest]).fetchone()
+    if erased is not None:
+        raise TrajectoryForgottenError(
+            f"This trajectory was forgotten at {erased[0]} and is not stored again.",
+            next_step="If it is to be remembered after all, record it with another description.",
+        )
 
 
 def _stamped(draft: TrajectoryDraft, digest: str) -> Trajectory:
