@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 import rune_engine
-from rune_engine.cli import demo, engine, forget, jobs, memory, project, run_suite, sandbox
+from rune_engine.cli import data, demo, engine, forget, jobs, memory, project, run_suite, sandbox
 from rune_engine.cli.session import err, out
 from rune_engine.errors import RuneError
 
@@ -21,6 +21,8 @@ COMMANDS = (
     memory.distill,
     project.project,
     forget.forget,
+    data.backup,
+    data.restore,
 )
 GROUPS = {
     "engine": engine.app,
