@@ -31,6 +31,7 @@
     │   └── GenerationCancelledError
     ├── TrainingError
     ├── EngineUnavailableError
+    ├── ServiceManagerError          systemd or launchd is not there, or refused
     └── MissingExtraError            an optional dependency is not installed
 
 Each error says what happened, to what, and what to do next. Errors cross processes as
@@ -192,6 +193,10 @@ class TrainingError(RuneError):
 class EngineUnavailableError(RuneError):
     code = "engine_unavailable"
     http_status = 503
+
+
+class ServiceManagerError(RuneError):
+    code = "service_manager"
 
 
 class MissingExtraError(RuneError):

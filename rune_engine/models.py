@@ -328,6 +328,7 @@ class EngineHealth(Model):
     version: str
     pid: int
     busy: bool
+    stays: bool = Field(default=False, description="Whether it goes on when it is idle.")
 
 
 class MemoryStatus(Model):
@@ -354,6 +355,36 @@ class ProjectStatus(Model):
     distillable_trajectories: int
     held_out_trajectories: int
     adapters: int
+
+
+class ConsolidationStatus(Model):
+    """What the schedule would do, and what keeps it from doing it."""
+
+    enabled: bool
+    stays: bool = Field(description="Whether the engine goes on when it is idle.")
+    state: str = Field(description="A sentence: idle, at work, or why it waits.")
+    due: list[str] = Field(description="Scopes to distill, the first one first.")
+    resting: list[str] = Field(description="Scopes whose last try failed, why, and until when.")
+
+
+# --- history -----------------------------------------------------------------------------------
+
+
+class HistoryEntry(Model):
+    """Something that happened, as a line to read and as facts."""
+
+    at: str
+    kind: str = Field(description="A lifecycle event's kind, or `job_` and how a job ended.")
+    subject: str = Field(description="Id of the adapter, project, session or job it is about.")
+    project_id: str | None
+    line: str
+    facts: dict[str, Any]
+
+
+class HistoryPage(Model):
+    """The newest first."""
+
+    entries: list[HistoryEntry]
 
 
 MemoryStatus.model_rebuild()
