@@ -19,6 +19,8 @@ from rune_engine.models import (
     AdapterPage,
     DistillParams,
     EngineHealth,
+    ForgetParams,
+    ForgetReport,
     Job,
     JobPage,
     MemoryStatus,
@@ -147,6 +149,17 @@ class EngineClient:
     async def cancel_job(self, job_id: str) -> Job:
         answer = await self._call("POST", f"/jobs/{_part(job_id)}/cancel", repeatable=True)
         return Job.model_validate(answer)
+
+    # --- forgetting -----------------------------------------------------------------------------
+
+    async def look_at_forgetting(self, params: ForgetParams) -> ForgetReport:
+        """What `forget` would do; changes nothing."""
+        answer = await self._call("POST", "/forget/look", body=params, repeatable=True)
+        return ForgetReport.model_validate(answer)
+
+    async def forget(self, params: ForgetParams) -> ForgetReport:
+        """Erase a project or a session, and retire what learnt from it."""
+        return ForgetReport.model_validate(await self._call("POST", "/forget", body=params))
 
     # --- the engine itself ----------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import fcntl
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
@@ -36,6 +37,7 @@ from rune_engine.errors import (
 __all__ = ["Database", "open_database", "storage_errors", "utc_now"]
 
 _BUSY_MILLISECONDS = 30_000
+_RETRY_SECONDS = 0.05
 _WRITES = {"rune_writes": True}
 _NEARLY_FULL_BYTES = 1024**2
 _PRAGMAS = (
@@ -67,6 +69,22 @@ class Database:
         """One write transaction, committed durably when the block ends without an error."""
         with storage_errors(self.home), Session(self._writer) as session, session.begin():
             yield session
+
+    def compact(self, *, seconds: float = 30.0) -> None:
+        """Rewrite the file and empty its log: nothing that was deleted is left in either.
+
+        Raises:
+            StorageError: readers kept the log in use for all of `seconds`.
+        """
+        deadline = time.monotonic() + seconds
+        with storage_errors(self.home), closing(self._engine.raw_connection()) as connection:
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA query_only = OFF")
+            cursor.execute("VACUUM")
+            while cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                if time.monotonic() >= deadline:
+                    raise _busy(self.home)
+                time.sleep(_RETRY_SECONDS)
 
     def close(self) -> None:
         """Close every connection; the database may not be used after."""

@@ -89,7 +89,7 @@ class Distill:
         trajectories = folder.trajectories()
         draft = self._draft(job_id, params, trajectories)
         try:
-            self._registry.store(draft, folder.weights())
+            self._registry.store(draft, folder.weights(), caused_by=job_id)
         except AdapterAlreadyExistsError:
             # The engine died between the registry's commit and the row's. The id is this job's
             # own, so the adapter is the one that this job trained.

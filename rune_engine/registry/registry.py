@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
@@ -20,11 +19,12 @@ from rune_engine.config import RuneConfig
 from rune_engine.database import Database, storage_errors, utc_now
 from rune_engine.errors import (
     AdapterAlreadyExistsError,
-    AdapterNotFoundError,
+    AdapterForgottenError,
     InvalidInputError,
 )
 from rune_engine.inference.provider import AdapterRef
 from rune_engine.models import AdapterInfo, AdapterPage
+from rune_engine.registry import lifecycle
 from rune_engine.registry.files import WEIGHTS_NAME, AdapterFiles, Stored
 from rune_engine.registry.lora_config import parse_lora_config
 from rune_engine.registry.records import AdapterDraft, AdapterFilter, AdapterRecord, check_id
@@ -57,8 +57,12 @@ class AdapterRegistry:
 
     # --- in --------------------------------------------------------------------------------
 
-    def store(self, draft: AdapterDraft, weights: AdapterWeights) -> AdapterInfo:
+    def store(
+        self, draft: AdapterDraft, weights: AdapterWeights, *, caused_by: str = "user"
+    ) -> AdapterInfo:
         """Store a new adapter; all of it or nothing.
+
+        `caused_by` is "user", "schedule" or a job's id, for the event.
 
         Raises:
             InvalidIdError: the id could spell a path.
@@ -76,8 +80,7 @@ class AdapterRegistry:
                 with self._database.writing() as session:
                     _refuse_taken(session, adapter_id)
                     record = self._record(session, draft, staged.stored, lora.r)
-                    session.add(record)
-                    session.flush()
+                    lifecycle.add(session, record, caused_by=caused_by)
                     info = record.to_info(self._home)
                     staged.place()
                 return info
@@ -85,7 +88,7 @@ class AdapterRegistry:
     def _record(
         self, session: Session, draft: AdapterDraft, stored: Stored, rank: int
     ) -> AdapterRecord:
-        parents = [_get(session, parent) for parent in draft.parent_ids]
+        parents = [lifecycle.get(session, parent) for parent in draft.parent_ids]
         inherited = draft.model_dump(exclude={"version", "generation", "parent_ids"})
         return AdapterRecord(
             **inherited,
@@ -111,7 +114,7 @@ class AdapterRegistry:
             AdapterNotFoundError: there is no such adapter.
         """
         with self._database.reading() as session:
-            return _get(session, check_id(adapter_id)).to_info(self._home)
+            return lifecycle.get(session, check_id(adapter_id)).to_info(self._home)
 
     def query_by_task_type(self, task_type: str) -> list[AdapterInfo]:
         """Every adapter of a task type, newest first, without archived ones."""
@@ -126,7 +129,11 @@ class AdapterRegistry:
         )
 
     def best(self, wanted: AdapterFilter) -> AdapterInfo | None:
-        """The fittest of the wanted adapters, unevaluated ones last, then the newest."""
+        """The fittest of the wanted adapters, unevaluated ones last, then the newest.
+
+        Never an archived or forgotten one, whatever `wanted` includes.
+        """
+        wanted = replace(wanted, include_archived=False)
         query = select(AdapterRecord).where(*wanted.conditions()).order_by(*_BEST).limit(1)
         with self._database.reading() as session:
             record = session.exec(query).first()
@@ -187,26 +194,41 @@ class AdapterRegistry:
 
         Raises:
             AdapterNotFoundError: there is no such adapter.
+            AdapterForgottenError: something that it learnt from was forgotten.
             AdapterCorruptedError: its files are not what was stored.
         """
         with self._database.reading() as session:
-            record = _get(session, check_id(adapter_id))
+            record = lifecycle.get(session, check_id(adapter_id))
             stored = Stored(record.file_hash, record.config_hash, record.file_size_bytes)
             base_model_id = record.base_model_id
+            if record.forgotten_at is not None:
+                raise _forgotten(adapter_id)
         with storage_errors(self._home):
             folder = self._files.verify(adapter_id, stored)
         return AdapterRef(adapter_id, folder, stored.weights_sha256, base_model_id)
 
     # --- what is learnt of an adapter later ------------------------------------------------
 
-    def archive(self, adapter_id: str) -> AdapterInfo:
+    def archive(self, adapter_id: str, *, reason: str = "", caused_by: str = "user") -> AdapterInfo:
         """Take an adapter out of use; its files and its row stay."""
-        return self._describe(adapter_id, is_archived=True)
+        with self._database.writing() as session:
+            return lifecycle.archive(
+                session, check_id(adapter_id), reason=reason, caused_by=caused_by
+            ).to_info(self._home)
 
     def update_fitness(
-        self, adapter_id: str, pass_rate: float | None, fitness_score: float | None
+        self,
+        adapter_id: str,
+        pass_rate: float | None,
+        fitness_score: float | None,
+        *,
+        tasks: int | None = None,
+        samples_per_task: int | None = None,
+        caused_by: str = "user",
     ) -> AdapterInfo:
         """Record an evaluation: `pass_rate` is 0 to 1, `fitness_score` any finite number.
+
+        `tasks` and `samples_per_task` say how much it rests on; they are kept in its event.
 
         Raises:
             InvalidInputError: a number is out of range.
@@ -217,14 +239,23 @@ class AdapterRegistry:
                 f"pass_rate {pass_rate} or fitness_score {fitness_score} is out of range.",
                 next_step="pass_rate is between 0 and 1, fitness_score a finite number.",
             )
-        return self._describe(adapter_id, pass_rate=pass_rate, fitness_score=fitness_score)
-
-    def _describe(self, adapter_id: str, **changes: Any) -> AdapterInfo:
         with self._database.writing() as session:
-            record = _get(session, check_id(adapter_id))
-            for column, value in changes.items():
-                setattr(record, column, value)
-            return record.to_info(self._home)
+            return lifecycle.measure(
+                session,
+                check_id(adapter_id),
+                pass_rate=pass_rate,
+                fitness_score=fitness_score,
+                tasks=tasks,
+                samples_per_task=samples_per_task,
+                caused_by=caused_by,
+            ).to_info(self._home)
+
+    def forget(self, adapter_ids: Collection[str], *, caused_by: str = "user") -> list[str]:
+        """Take adapters out of use for good; see `lifecycle.mark_forgotten`."""
+        with self._database.writing() as session:
+            return lifecycle.mark_forgotten(
+                session, [check_id(adapter_id) for adapter_id in adapter_ids], caused_by=caused_by
+            )
 
     def _query(self, wanted: AdapterFilter) -> list[AdapterInfo]:
         query = select(AdapterRecord).where(*wanted.conditions()).order_by(*_NEWEST)
@@ -235,13 +266,11 @@ class AdapterRegistry:
         return [record.to_info(self._home) for record in records]
 
 
-def _get(session: Session, adapter_id: str) -> AdapterRecord:
-    record = session.get(AdapterRecord, adapter_id)
-    if record is None:
-        raise AdapterNotFoundError(
-            f"There is no adapter {adapter_id}.", next_step="List the adapters to see their ids."
-        )
-    return record
+def _forgotten(adapter_id: str) -> AdapterForgottenError:
+    return AdapterForgottenError(
+        f"Adapter {adapter_id} is not used any more: something that it learnt from was forgotten.",
+        next_step="Distill again: it learns from what is left.",
+    )
 
 
 def _refuse_taken(session: Session, adapter_id: str) -> None:

@@ -16,6 +16,7 @@ import rune_engine
 from rune_engine.config import RuneConfig
 from rune_engine.database import Database, open_database
 from rune_engine.errors import BaseModelNotFoundError
+from rune_engine.forgetting import Forgetting
 from rune_engine.inference.factory import ProviderPool
 from rune_engine.jobs import submission
 from rune_engine.jobs.distill import Distill
@@ -66,6 +67,7 @@ class Engine:
         self.registry = AdapterRegistry(database, config)
         self.trajectories = TrajectoryStore(database)
         self.jobs = JobStore(database)
+        self.forgetting = Forgetting(database, config)
         self.providers = ProviderPool(config)
         self.sandbox = Sandbox(config.sandbox)
         self.activity = Activity()

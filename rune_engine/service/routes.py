@@ -12,6 +12,8 @@ from rune_engine.models import (
     AdapterPage,
     DistillParams,
     EngineHealth,
+    ForgetParams,
+    ForgetReport,
     Identifier,
     Job,
     JobPage,
@@ -23,6 +25,7 @@ from rune_engine.models import (
     RunTaskParams,
     TrajectoryDraft,
 )
+from rune_engine.service import forget as forgetting
 from rune_engine.service.engine import Engine
 
 router = APIRouter()
@@ -106,6 +109,16 @@ async def get_job(
 @router.post("/jobs/{job_id}/cancel")
 async def cancel_job(engine: TheEngine, job_id: Identifier) -> Job:
     return await engine.runner.cancel(job_id)
+
+
+@router.post("/forget/look")
+def look_at_forgetting(engine: TheEngine, params: ForgetParams) -> ForgetReport:
+    return engine.forgetting.look(params)
+
+
+@router.post("/forget")
+async def forget(engine: TheEngine, params: ForgetParams) -> ForgetReport:
+    return await forgetting.forget(engine, params)
 
 
 @router.get("/status")

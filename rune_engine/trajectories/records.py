@@ -1,4 +1,4 @@
-"""The tables `sessions`, `trajectories` and `attempts`, between rows and wire models."""
+"""The tables of what happened, and of what was forgotten, between rows and wire models."""
 
 from __future__ import annotations
 
@@ -92,6 +92,17 @@ class AttemptRecord(SQLModel, table=True):
         if self.verdict is not None:
             data["verdict"] = json.loads(self.verdict)
         return Attempt.model_validate(data)
+
+
+class ErasureRecord(SQLModel, table=True):
+    """That a trajectory was forgotten: no text, only what recognises it."""
+
+    __tablename__ = "erasures"
+
+    trajectory_id: str = Field(primary_key=True, sa_type=Text)
+    session_id: str = Field(sa_type=Text)
+    content_hash: str = Field(sa_type=Text)
+    at: str = Field(sa_type=Text)
 
 
 def is_distillable(draft: TrajectoryDraft) -> bool:

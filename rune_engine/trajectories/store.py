@@ -16,10 +16,15 @@ from sqlalchemy import ColumnElement, func
 from sqlmodel import Session, col, select
 
 from rune_engine.database import Database, utc_now
-from rune_engine.errors import TrajectoryNotFoundError
+from rune_engine.errors import TrajectoryForgottenError, TrajectoryNotFoundError
 from rune_engine.models import Trajectory, TrajectoryDraft
 from rune_engine.trajectories.checks import check_draft, content_hash
-from rune_engine.trajectories.records import AttemptRecord, SessionRecord, TrajectoryRecord
+from rune_engine.trajectories.records import (
+    AttemptRecord,
+    ErasureRecord,
+    SessionRecord,
+    TrajectoryRecord,
+)
 
 MAX_PAGE = 100
 _NEWEST = (col(TrajectoryRecord.created_at).desc(), col(TrajectoryRecord.id))
@@ -57,6 +62,7 @@ class TrajectoryStore:
 
         Raises:
             InvalidTrajectoryError: it contradicts itself, or holds text that is not UTF-8.
+            TrajectoryForgottenError: it was forgotten, and stays so.
             DiskFullError, HomeNotWritableError, StorageError: nothing was stored.
         """
         check_draft(draft)
@@ -64,6 +70,8 @@ class TrajectoryStore:
         same = select(TrajectoryRecord).where(TrajectoryRecord.content_hash == digest)
         with self._database.writing() as session:
             stored = session.exec(same).first()
+            if stored is None:
+                _refuse_forgotten(session, digest)
             record = stored or _insert(session, draft, digest)
             return _whole(session, [record])[0], stored is not None
 
@@ -144,6 +152,17 @@ class TrajectoryStore:
         )
         with self._database.reading() as session:
             return [ProjectCounts(*row) for row in session.exec(query).all()]
+
+
+def _refuse_forgotten(session: Session, digest: str) -> None:
+    """What followed a session file once would bring back what the user had erased."""
+    query = select(ErasureRecord.at).where(ErasureRecord.content_hash == digest)
+    erased_at = session.exec(query).first()
+    if erased_at is not None:
+        raise TrajectoryForgottenError(
+            f"This trajectory was forgotten at {erased_at} and is not stored again.",
+            next_step="If it is to be remembered after all, record it with another description.",
+        )
 
 
 def _insert(session: Session, draft: TrajectoryDraft, digest: str) -> TrajectoryRecord:

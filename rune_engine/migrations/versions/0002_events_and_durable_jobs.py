@@ -74,6 +74,31 @@ _INDEXES = (
     " WHERE status = 'queued'",
 )
 
+_PAST = (
+    """
+INSERT INTO lifecycle_events (at, kind, subject, project_id, caused_by, payload)
+SELECT created_at, 'adapter_stored', id, project_id, 'migration', json_object(
+    'version', version, 'generation', generation, 'source', source,
+    'base_model_id', base_model_id, 'hierarchy_level', hierarchy_level, 'domain', domain,
+    'task_type', task_type, 'rank', rank, 'file_hash', file_hash,
+    'file_size_bytes', file_size_bytes, 'parent_ids', json(parent_ids))
+FROM adapter_records ORDER BY created_at, id
+""",
+    """
+INSERT INTO lifecycle_events (at, kind, subject, project_id, caused_by, payload)
+SELECT strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now'), 'fitness_measured', id, project_id,
+    'migration', json_object('pass_rate', pass_rate, 'fitness_score', fitness_score)
+FROM adapter_records WHERE pass_rate IS NOT NULL OR fitness_score IS NOT NULL
+""",
+    """
+INSERT INTO lifecycle_events (at, kind, subject, project_id, caused_by, payload)
+SELECT strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now'), 'adapter_archived', id, project_id,
+    'migration', json_object('reason', 'archived before events were kept')
+FROM adapter_records WHERE is_archived = 1
+""",
+)
+"""The events that led to the adapters there are, as far as their rows tell."""
+
 _ERASABLE = {
     "trajectories": "trajectory_id = OLD.id",
     "attempts": "trajectory_id = OLD.trajectory_id",
@@ -106,6 +131,8 @@ def _append_only(table: str, same_row: str) -> None:
 def upgrade() -> None:
     for statement in (_EVENTS, _ADAPTER_TRAJECTORIES, _ERASURES, _JOB_STEPS, *_COLUMNS, *_INDEXES):
         op.execute(statement)
+    for statement in _PAST:
+        op.get_bind().exec_driver_sql(statement)
     _append_only("lifecycle_events", "seq = NEW.seq")
     _append_only(
         "adapter_trajectories", "adapter_id = NEW.adapter_id AND trajectory_id = NEW.trajectory_id"
