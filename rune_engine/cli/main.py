@@ -9,7 +9,17 @@ import typer
 from rich.text import Text
 
 import rune_engine
-from rune_engine.cli import demo, engine, forget, jobs, memory, run_suite, sandbox
+from rune_engine.cli import (
+    daemon,
+    demo,
+    engine,
+    forget,
+    history,
+    jobs,
+    memory,
+    run_suite,
+    sandbox,
+)
 from rune_engine.cli.session import err, out
 from rune_engine.errors import RuneError
 
@@ -20,9 +30,11 @@ COMMANDS = (
     memory.record,
     memory.distill,
     forget.forget,
+    history.history,
 )
 GROUPS = {
     "engine": engine.app,
+    "daemon": daemon.app,
     "jobs": jobs.app,
     "adapters": memory.adapters,
     "sandbox": sandbox.app,

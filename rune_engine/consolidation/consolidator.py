@@ -84,11 +84,9 @@ class Consolidator:
         """Say that something was recorded, or that a job has ended; from any thread."""
         self._loop.call_soon_threadsafe(self._wake.set)
 
-    async def due_soon(self) -> bool:
-        """Whether something is due and waits for nothing but quiet: the engine should not end."""
-        if not self._settings.enabled:
-            return False
-        return await asyncio.to_thread(self._due_soon)
+    async def seconds_until_due(self) -> float | None:
+        """How long the engine should go on for something that is due; None when it need not."""
+        return await asyncio.to_thread(self._seconds_until_due)
 
     def status(self, *, stays: bool) -> ConsolidationStatus:
         """What it would do, and what keeps it from it; reads the database."""
@@ -239,10 +237,16 @@ class Consolidator:
         kinds = tuple(job.kind for job in self._jobs.unfinished())
         return reason_to_wait(look_around(self._quiet_seconds(), kinds), self._settings)
 
-    def _due_soon(self) -> bool:
+    def _seconds_until_due(self) -> float | None:
+        if not self._settings.enabled:
+            return None
         wait = self._wait()
-        # Other reasons than quiet may last for days; the next engine decides again.
-        return wait is not None and wait.seconds is not None and bool(self._agenda().due)
+        if wait is not None and wait.seconds is None:
+            # Other reasons than quiet may last for days; the next engine decides again.
+            return None
+        if not self._agenda().due:
+            return None
+        return 0.0 if wait is None else wait.seconds
 
     def _state(self, found: Agenda) -> str:
         if not self._settings.enabled:

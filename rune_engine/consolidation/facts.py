@@ -51,7 +51,8 @@ class Asked:
 
     job_id: str
     scope: Scope
-    ids: frozenset[str]
+    trained: frozenset[str]
+    kept_back: frozenset[str]
     status: str
     adapter_id: str | None
     base_model_id: str
@@ -66,12 +67,15 @@ def read_facts(session: Session, base_model_id: str, fewest: int) -> Facts:
         base_model_id: only adapters for this model count as having learnt anything.
         fewest: projects with fewer distillable trajectories are left out.
     """
-    return Facts(
-        base_model_id,
-        _lessons(session, fewest),
-        _learnt(session, base_model_id),
-        failures(read_asked(session), base_model_id),
-    )
+    asked = [one for one in read_asked(session) if one.base_model_id == base_model_id]
+    # What the schedule had distilled counts as learnt whatever became of the adapter's row.
+    done = [
+        Learnt(one.scope, one.trained, one.kept_back)
+        for one in asked
+        if one.status == "succeeded"
+    ]
+    stored = _learnt(session, base_model_id)
+    return Facts(base_model_id, _lessons(session, fewest), [*done, *stored], failures(asked))
 
 
 def read_asked(session: Session) -> list[Asked]:
@@ -79,11 +83,11 @@ def read_asked(session: Session) -> list[Asked]:
     return [_asked(row) for row in session.connection().execute(text(_ASKED))]
 
 
-def failures(asked: Sequence[Asked], base_model_id: str) -> list[Failure]:
-    """The scopes whose last distillation did not end in an adapter."""
-    last = {one.scope: one for one in asked if one.base_model_id == base_model_id}
+def failures(asked: Sequence[Asked]) -> list[Failure]:
+    """The scopes whose last distillation did not end in an adapter; `asked` has one base model."""
+    last = {one.scope: one for one in asked}
     return [
-        Failure(scope, one.job_id, one.ids, one.finished_at, one.reason)
+        Failure(scope, one.job_id, one.trained | one.kept_back, one.finished_at, one.reason)
         for scope, one in last.items()
         if one.status in ("failed", "cancelled")
     ]
@@ -139,7 +143,8 @@ def _asked(row: Any) -> Asked:
     return Asked(
         job_id=row.id,
         scope=Scope(params["project_id"], params["domain"], params["task_type"]),
-        ids=frozenset([*params["trajectory_ids"], *params["kept_back_ids"]]),
+        trained=frozenset(params["trajectory_ids"]),
+        kept_back=frozenset(params["kept_back_ids"]),
         status=row.status,
         adapter_id=result.get("adapter_id"),
         base_model_id=payload["base_model_id"],

@@ -12,7 +12,7 @@ from rune_engine.models import FINISHED, HistoryEntry, Job, LifecycleEvent
 Facts = dict[str, Any]
 
 
-def history(
+def newest_entries(
     events: EventLog, jobs: JobStore, project_id: str | None, limit: int
 ) -> list[HistoryEntry]:
     """The newest `limit` entries, newest first."""
