@@ -152,6 +152,10 @@ class EngineClient:
         answer = await self._call("POST", f"/jobs/{_part(job_id)}/cancel", repeatable=True)
         return Job.model_validate(answer)
 
+    async def retry_job(self, job_id: str) -> Job:
+        """Queue a failed or cancelled job anew; answers the new job."""
+        return Job.model_validate(await self._call("POST", f"/jobs/{_part(job_id)}/retry"))
+
     # --- forgetting -----------------------------------------------------------------------------
 
     async def look_at_forgetting(self, params: ForgetParams) -> ForgetReport:

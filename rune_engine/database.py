@@ -27,6 +27,7 @@ from sqlmodel import Session
 from rune_engine import migrations
 from rune_engine.config import RuneConfig
 from rune_engine.errors import (
+    DatabaseBusyError,
     DatabaseTooNewError,
     DiskFullError,
     HomeNotWritableError,
@@ -182,8 +183,8 @@ def _not_writable(home: Path, detail: str) -> HomeNotWritableError:
     )
 
 
-def _busy(home: Path) -> StorageError:
-    return StorageError(
+def _busy(home: Path) -> DatabaseBusyError:
+    return DatabaseBusyError(
         f"The database in {home} stayed busy for {_BUSY_MILLISECONDS // 1000} s.",
         next_step="End the program that keeps it locked, then do it again.",
     )

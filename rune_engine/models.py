@@ -308,8 +308,16 @@ class Job(Model):
     message: str
     params: dict[str, Any]
     result: dict[str, Any] | None
-    error: dict[str, Any] | None = Field(description="`code`, `message`, `next_step` when failed.")
+    error: dict[str, Any] | None = Field(
+        description="`code`, `message`, `next_step` of the last attempt that failed."
+    )
     attempt: int = Field(description="How often it was started; above 1 after a crash.")
+    max_attempts: int = Field(
+        default=3, description="How often it may be; a stop of the engine adds one."
+    )
+    priority: int = Field(default=0, description="Higher ones start first.")
+    run_at: str = Field(default="", description="It does not start before this time.")
+    project_id: str | None = None
     revision: int = Field(description="Rises with every change; wait for a higher one.")
     created_at: str
     started_at: str | None

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import shutil
-from typing import Self
+from typing import Self, Unpack
 
 import rune_engine
 from rune_engine.config import RuneConfig
@@ -24,9 +24,10 @@ from rune_engine.jobs import submission
 from rune_engine.jobs.distill import Distill
 from rune_engine.jobs.evolve import Evolve
 from rune_engine.jobs.lease import AcceleratorLease, Serves, Trains
+from rune_engine.jobs.owner import this_process
 from rune_engine.jobs.run_task import RunTask
 from rune_engine.jobs.runner import JobRunner, Work
-from rune_engine.jobs.store import JobStore
+from rune_engine.jobs.store import JobOptions, JobStore
 from rune_engine.jobs.trainer import Trainers
 from rune_engine.models import (
     FINISHED,
@@ -35,6 +36,7 @@ from rune_engine.models import (
     Job,
     JobKind,
     MemoryStatus,
+    Model,
     RecordedTrajectory,
     RetrievedAdapter,
     RetrieveParams,
@@ -94,7 +96,7 @@ class Engine:
             work,
             capacity=_CAPACITY,
             scratch=config.jobs_path,
-            owner=f"engine-{os.getpid()}",
+            owner=this_process(),
             on_end=self._job_ended,
             on_crash=self._crashed,
         )
@@ -133,7 +135,7 @@ class Engine:
 
     async def start(self) -> None:
         """Take up the jobs that the last engine left, then whatever comes."""
-        for job in self.jobs.recover():
+        for job in self.jobs.take_up():
             log.info("Job %s was interrupted; it is %s now", job.id, job.status)
         self._sweep_scratch()
         if await self.lease.recover():
@@ -219,18 +221,18 @@ class Engine:
             params.project_id, params.domain, params.task_type, base_model_id
         )
 
-    async def submit_run_task(self, params: RunTaskParams) -> Job:
+    async def submit_run_task(self, params: RunTaskParams, **options: Unpack[JobOptions]) -> Job:
         """Queue a task, once nothing is known that would make it fail."""
         provider = self.providers.get(params.base_model)
         check = submission.check_run_task
         await asyncio.to_thread(check, params, provider.base_model_id, self.registry)
-        return await self._enqueue("run_task", params)
+        return await self._enqueue("run_task", params, **options)
 
-    async def submit_distill(self, params: DistillParams) -> Job:
+    async def submit_distill(self, params: DistillParams, **options: Unpack[JobOptions]) -> Job:
         """Queue a distillation, once there is something to distill and a model to distill for."""
         check = submission.check_distill
         await asyncio.to_thread(check, params, self.config, self.trajectories)
-        return await self._enqueue("distill", params)
+        return await self._enqueue("distill", params, **options)
 
     async def wait_for_job(self, job_id: str, after_revision: int, seconds: float) -> Job:
         """The job once its revision is above `after_revision`, it ended, or time is up."""
@@ -270,7 +272,13 @@ class Engine:
             self.jobs,
         )
 
-    async def _enqueue(self, kind: JobKind, params: RunTaskParams | DistillParams) -> Job:
-        job = await asyncio.to_thread(self.jobs.enqueue, kind, params)
+    async def retry(self, job_id: str) -> Job:
+        """Queue a failed or cancelled job anew, as another job."""
+        job = await asyncio.to_thread(self.jobs.retry, job_id)
+        self.runner.wake()
+        return job
+
+    async def _enqueue(self, kind: JobKind, params: Model, **options: Unpack[JobOptions]) -> Job:
+        job = await asyncio.to_thread(lambda: self.jobs.enqueue(kind, params, **options))
         self.runner.wake()
         return job

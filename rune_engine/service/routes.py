@@ -114,6 +114,11 @@ async def cancel_job(engine: TheEngine, job_id: Identifier) -> Job:
     return await engine.runner.cancel(job_id)
 
 
+@router.post("/jobs/{job_id}/retry", status_code=202)
+async def retry_job(engine: TheEngine, job_id: Identifier) -> Job:
+    return await engine.retry(job_id)
+
+
 @router.post("/forget/look")
 def look_at_forgetting(engine: TheEngine, params: ForgetParams) -> ForgetReport:
     return engine.forgetting.look(params)
