@@ -239,6 +239,9 @@ class DistillParams(Model):
     domain: Name | None = None
     task_type: Name | None = None
     trajectory_ids: list[Identifier] | None = None
+    kept_back_ids: list[Identifier] = Field(
+        default_factory=list, description="Trajectories that the adapter is measured on instead."
+    )
     base_model: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
     rank: Annotated[int, Field(ge=1, le=256)] | None = None
     max_steps: Annotated[int, Field(ge=1, le=100_000)] | None = None
@@ -259,6 +262,26 @@ class DistillResult(Model):
     delta_w_norm: float
     seconds: float
     peak_memory_bytes: int
+
+
+class EvaluateParams(Model):
+    """Which adapter to measure."""
+
+    adapter_id: Identifier
+
+
+class EvolveParams(Model):
+    """Which adapter to keep, or to take out of use, by what was measured."""
+
+    adapter_id: Identifier
+
+
+class EvolveResult(Model):
+    """What was decided of an adapter and the incumbents of its scope."""
+
+    adapter_id: str
+    archived: list[str] = Field(description="Ids of the adapters that went out of use.")
+    reason: str
 
 
 class TrainerJob(Model):

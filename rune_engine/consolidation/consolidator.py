@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import base_models
@@ -68,6 +69,7 @@ class Consolidator:
         self._on_crash = on_crash
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._stopping = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -76,8 +78,10 @@ class Consolidator:
 
     async def stop(self) -> None:
         """Stop watching; what was asked for stays asked for."""
+        self._stopping = True
+        self._wake.set()
         if self._task is not None:
-            self._task.cancel()
+            # Not cancelled: a look that has begun ends with its transaction.
             await asyncio.wait([self._task])
 
     def wake(self) -> None:
@@ -102,7 +106,7 @@ class Consolidator:
     # --- watching -------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        while True:
+        while not self._stopping:
             self._wake.clear()
             try:
                 pause = await asyncio.to_thread(self._look)
@@ -110,10 +114,10 @@ class Consolidator:
                 # The stores say so to every caller, too; here nobody waits for an answer.
                 log.warning("Consolidation waits: %s", error)
                 pause = _RECHECK_SECONDS
-            try:
-                await asyncio.wait_for(self._wake.wait(), pause)
-            except TimeoutError:
-                continue
+            if not self._stopping:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._wake.wait()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
