@@ -19,11 +19,15 @@ from rune_engine.models import (
     AdapterPage,
     DistillParams,
     EngineHealth,
+    ForgetParams,
+    ForgetReport,
     Job,
     JobPage,
     MemoryStatus,
     Model,
+    ProjectState,
     RecordedTrajectory,
+    RecordingParams,
     RetrievedAdapter,
     RetrieveParams,
     RunTaskParams,
@@ -115,6 +119,19 @@ class EngineClient:
     async def get_adapter(self, adapter_id: str) -> AdapterInfo:
         return AdapterInfo.model_validate(await self._call("GET", f"/adapters/{_part(adapter_id)}"))
 
+    # --- projects -------------------------------------------------------------------------------
+
+    async def project(self, project_id: str) -> ProjectState:
+        """What is held of a project, and whether it may be recorded."""
+        answer = await self._call("GET", "/project", query={"project_id": project_id})
+        return ProjectState.model_validate(answer)
+
+    async def set_recording(self, project_id: str, *, recorded: bool) -> ProjectState:
+        """Turn recording of a project, and learning from it, on or off."""
+        params = RecordingParams(project_id=project_id, recorded=recorded)
+        answer = await self._call("POST", "/project/recording", body=params, repeatable=True)
+        return ProjectState.model_validate(answer)
+
     # --- jobs -----------------------------------------------------------------------------------
 
     async def run_task(self, params: RunTaskParams) -> Job:
@@ -151,6 +168,17 @@ class EngineClient:
     async def retry_job(self, job_id: str) -> Job:
         """Queue a failed or cancelled job anew; answers the new job."""
         return Job.model_validate(await self._call("POST", f"/jobs/{_part(job_id)}/retry"))
+
+    # --- forgetting -----------------------------------------------------------------------------
+
+    async def look_at_forgetting(self, params: ForgetParams) -> ForgetReport:
+        """What `forget` would do; changes nothing."""
+        answer = await self._call("POST", "/forget/look", body=params, repeatable=True)
+        return ForgetReport.model_validate(answer)
+
+    async def forget(self, params: ForgetParams) -> ForgetReport:
+        """Erase a project or a session, and retire what learnt from it."""
+        return ForgetReport.model_validate(await self._call("POST", "/forget", body=params))
 
     # --- the engine itself ----------------------------------------------------------------------
 

@@ -6,21 +6,17 @@ these. Everything refuses unknown fields. Times are ISO 8601 UTC strings; sizes 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 MAX_TEXT_CHARS = 1_000_000
 """Longest single text field accepted at the door (a 50 MB field is refused, not stored)."""
 MAX_ATTEMPTS_PER_TRAJECTORY = 100
 
 Text = Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARS)]
-Name = Annotated[
-    str,
-    StringConstraints(
-        min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_@:+][A-Za-z0-9_.@:+/ -]*$"
-    ),
-]
+NAME_PATTERN = r"^[A-Za-z0-9_@:+][A-Za-z0-9_.@:+/ -]*$"
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NAME_PATTERN)]
 """A project, domain, task type or agent: printable, bounded, never a relative path."""
 Identifier = Annotated[
     str, StringConstraints(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
@@ -112,6 +108,9 @@ class RecordedTrajectory(Model):
     duplicate: bool = Field(description="True when the same trajectory was already stored.")
     distillable_trajectories: int = Field(
         description="Successful trajectories of this project that a distillation would use."
+    )
+    redacted: dict[str, int] = Field(
+        default_factory=dict, description="Secrets that were replaced before storing, by kind."
     )
 
 
@@ -224,7 +223,7 @@ class TaskResult(Model):
     adapter_id: str | None
     adapter_reason: str
     base_model_id: str
-    trajectory_id: str
+    trajectory_id: str | None = Field(description="Null when the project is not recorded.")
     prompt_tokens: int
     completion_tokens: int
 
@@ -335,6 +334,76 @@ class JobPage(Model):
     jobs: list[Job]
 
 
+# --- forgetting (S30) --------------------------------------------------------------------------
+
+
+class ForgetParams(Model):
+    """What to forget: a whole project, or one session."""
+
+    project_id: Name | None = None
+    session_id: Identifier | None = None
+    rebuild: bool = Field(
+        default=False, description="Distill the adapters anew from what else they learnt from."
+    )
+
+    @model_validator(mode="after")
+    def _names_one(self) -> Self:
+        if (self.project_id is None) == (self.session_id is None):
+            raise ValueError("name either a project or a session")
+        return self
+
+    @property
+    def subject(self) -> str:
+        return str(self.project_id or self.session_id)
+
+    @property
+    def subject_kind(self) -> Literal["project", "session"]:
+        return "project" if self.project_id is not None else "session"
+
+
+Because = Literal["it was trained on it", "it was measured on it", "a parent", "not known"]
+
+
+class ForgottenAdapter(Model):
+    """An adapter that is never served again, and why; `learnt_from` counts what was erased."""
+
+    adapter_id: str
+    project_id: str
+    because: Because
+    learnt_from: int
+    parents: list[str] = Field(description="Its forgotten parents, when that is the reason.")
+    rebuild: str | None = Field(
+        default=None, description="The job that rebuilds it without them, or why there is none."
+    )
+
+
+class ForgetProof(Model):
+    """A search of every byte of the home for the erased text, made after erasing it."""
+
+    files_searched: int
+    bytes_searched: int
+    lines_searched: int = Field(description="Lines of the erased text that nothing else has.")
+    found_in: list[str] = Field(description="Files that still hold one; empty is the proof.")
+    removed: list[str] = Field(description="Files removed or emptied because they held it.")
+    backups: list[str] = Field(
+        default=[], description="Backups made earlier: they hold it until you remove them."
+    )
+
+
+class ForgetReport(Model):
+    """What depended on what, and what was done; `done` is false when it was only looked at."""
+
+    scope: Literal["project", "session"]
+    subject: str
+    done: bool
+    trajectory_ids: list[str]
+    sessions: int
+    jobs: int
+    cancelled_jobs: list[str] = []
+    adapters: list[ForgottenAdapter]
+    proof: ForgetProof | None = None
+
+
 class EngineHealth(Model):
     """The engine's first answer to a client; `busy` while a job is queued or running."""
 
@@ -367,6 +436,19 @@ class ProjectStatus(Model):
     distillable_trajectories: int
     held_out_trajectories: int
     adapters: int
+
+
+class ProjectState(ProjectStatus):
+    """What Rune holds of one project, and whether it may record more."""
+
+    recorded: bool = Field(description="False once its user has turned recording off.")
+
+
+class RecordingParams(Model):
+    """A project's switch."""
+
+    project_id: Name
+    recorded: bool
 
 
 MemoryStatus.model_rebuild()

@@ -140,6 +140,16 @@ class JobStore(Claims):
         with self._database.reading() as session:
             return [record.to_job() for record in session.exec(query)]
 
+    def that_made(self, adapter_id: str) -> Job | None:
+        """The distillation whose result is this adapter."""
+        made = func.json_extract(JobRecord.result, "$.adapter_id") == adapter_id
+        query = select(JobRecord).where(
+            JobRecord.kind == "distill", JobRecord.status == "succeeded", made
+        )
+        with self._database.reading() as session:
+            record = session.exec(query).first()
+            return None if record is None else record.to_job()
+
     def unfinished(self) -> list[Job]:
         """Every queued or running job, oldest first."""
         query = select(JobRecord).where(col(JobRecord.status).in_(("queued", "running")))

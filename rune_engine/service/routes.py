@@ -12,17 +12,22 @@ from rune_engine.models import (
     AdapterPage,
     DistillParams,
     EngineHealth,
+    ForgetParams,
+    ForgetReport,
     Identifier,
     Job,
     JobPage,
     MemoryStatus,
     Name,
+    ProjectState,
     RecordedTrajectory,
+    RecordingParams,
     RetrievedAdapter,
     RetrieveParams,
     RunTaskParams,
     TrajectoryDraft,
 )
+from rune_engine.service import forget as forgetting
 from rune_engine.service.engine import Engine
 
 router = APIRouter()
@@ -111,6 +116,29 @@ async def cancel_job(engine: TheEngine, job_id: Identifier) -> Job:
 @router.post("/jobs/{job_id}/retry", status_code=202)
 async def retry_job(engine: TheEngine, job_id: Identifier) -> Job:
     return await engine.retry(job_id)
+
+
+@router.post("/forget/look")
+def look_at_forgetting(engine: TheEngine, params: ForgetParams) -> ForgetReport:
+    return engine.forgetting.look(params)
+
+
+@router.post("/forget")
+async def forget(engine: TheEngine, params: ForgetParams) -> ForgetReport:
+    return await forgetting.forget(engine, params)
+
+
+# A project's id has slashes in it, so it is no part of the path.
+
+
+@router.get("/project")
+def project(engine: TheEngine, project_id: Name) -> ProjectState:
+    return engine.project(project_id)
+
+
+@router.post("/project/recording")
+def set_recording(engine: TheEngine, params: RecordingParams) -> ProjectState:
+    return engine.set_recording(params)
 
 
 @router.get("/status")
