@@ -27,7 +27,9 @@ from rune_engine.models import (
     JobPage,
     MemoryStatus,
     Model,
+    ProjectState,
     RecordedTrajectory,
+    RecordingParams,
     RetrievedAdapter,
     RetrieveParams,
     RunTaskParams,
@@ -118,6 +120,19 @@ class EngineClient:
 
     async def get_adapter(self, adapter_id: str) -> AdapterInfo:
         return AdapterInfo.model_validate(await self._call("GET", f"/adapters/{_part(adapter_id)}"))
+
+    # --- projects -------------------------------------------------------------------------------
+
+    async def project(self, project_id: str) -> ProjectState:
+        """What is held of a project, and whether it may be recorded."""
+        answer = await self._call("GET", "/project", query={"project_id": project_id})
+        return ProjectState.model_validate(answer)
+
+    async def set_recording(self, project_id: str, *, recorded: bool) -> ProjectState:
+        """Turn recording of a project, and learning from it, on or off."""
+        params = RecordingParams(project_id=project_id, recorded=recorded)
+        answer = await self._call("POST", "/project/recording", body=params, repeatable=True)
+        return ProjectState.model_validate(answer)
 
     # --- jobs -----------------------------------------------------------------------------------
 

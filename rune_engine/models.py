@@ -15,12 +15,8 @@ MAX_TEXT_CHARS = 1_000_000
 MAX_ATTEMPTS_PER_TRAJECTORY = 100
 
 Text = Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARS)]
-Name = Annotated[
-    str,
-    StringConstraints(
-        min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_@:+][A-Za-z0-9_.@:+/ -]*$"
-    ),
-]
+NAME_PATTERN = r"^[A-Za-z0-9_@:+][A-Za-z0-9_.@:+/ -]*$"
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NAME_PATTERN)]
 """A project, domain, task type or agent: printable, bounded, never a relative path."""
 Identifier = Annotated[
     str, StringConstraints(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
@@ -112,6 +108,9 @@ class RecordedTrajectory(Model):
     duplicate: bool = Field(description="True when the same trajectory was already stored.")
     distillable_trajectories: int = Field(
         description="Successful trajectories of this project that a distillation would use."
+    )
+    redacted: dict[str, int] = Field(
+        default_factory=dict, description="Secrets that were replaced before storing, by kind."
     )
 
 
@@ -224,7 +223,7 @@ class TaskResult(Model):
     adapter_id: str | None
     adapter_reason: str
     base_model_id: str
-    trajectory_id: str
+    trajectory_id: str | None = Field(description="Null when the project is not recorded.")
     prompt_tokens: int
     completion_tokens: int
 
@@ -288,7 +287,8 @@ class TrainerJob(Model):
     """The job file a trainer subprocess is started with.
 
     `trajectories_path` is JSON Lines of `Trajectory`; the trainer leaves
-    `adapter_model.safetensors` and `adapter_config.json` in `output_path`.
+    `adapter_model.safetensors` and `adapter_config.json` in `output_path`. The same job file may
+    be given to another trainer after one that died.
     """
 
     job_id: Identifier
@@ -305,6 +305,10 @@ class TrainerJob(Model):
     learning_rate: float | None = None
     seed: int = 0
     threads: int = 0
+    checkpoint_path: str | None = Field(
+        default=None, description="A folder in which a training that is killed leaves what it had."
+    )
+    checkpoint_seconds: float = 30.0
 
 
 class TrainerResult(Model):
@@ -486,6 +490,19 @@ class HistoryPage(Model):
     """The newest first."""
 
     entries: list[HistoryEntry]
+
+
+class ProjectState(ProjectStatus):
+    """What Rune holds of one project, and whether it may record more."""
+
+    recorded: bool = Field(description="False once its user has turned recording off.")
+
+
+class RecordingParams(Model):
+    """A project's switch."""
+
+    project_id: Name
+    recorded: bool
 
 
 MemoryStatus.model_rebuild()

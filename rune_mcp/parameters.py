@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints
 
 from rune_engine.models import (
     MAX_ATTEMPTS_PER_TRAJECTORY,
+    NAME_PATTERN,
     Attempt,
     Identifier,
     Name,
@@ -16,7 +17,12 @@ from rune_engine.models import (
 )
 
 ProjectId = Annotated[
-    Name, Field(description="The project whose memory this is, for example a repository's name.")
+    str,
+    StringConstraints(min_length=1, max_length=4096, pattern=rf"^/|{NAME_PATTERN}"),
+    Field(
+        description="The project whose memory this is: the absolute path of any folder in it, which"
+        " its repository then names, or a project's id."
+    ),
 ]
 Domain = Annotated[Name, Field(description="The area of work, for example `parsing` or `web`.")]
 TaskType = Annotated[

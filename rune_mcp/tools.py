@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import anyio.to_thread
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.types import ToolAnnotations
@@ -32,6 +33,15 @@ if TYPE_CHECKING:
 
 WAIT_SECONDS = 50.0
 """Default wait for a job: clients commonly give a request up, and so cancel it, after 60."""
+
+
+async def _project_id(given: str) -> str:
+    """The id of a project that is given by its id, or by the path of a folder in it."""
+    if not given.startswith("/"):
+        return given
+    from rune_engine.projects import identify
+
+    return (await anyio.to_thread.run_sync(identify, given)).id
 
 
 class Engine:
@@ -86,6 +96,7 @@ class Tools:
         attempt and whether the tests passed; or, when `wait_seconds` are over first, the job's id
         for `get_job`. Cancelling the call stops the work.
         """
+        project_id = await _project_id(project_id)
         params = RunTaskParams(**_given(locals(), RunTaskParams))
         client = self._engine.client
         submit, report = lambda: client.run_task(params), context.report_progress
@@ -103,7 +114,7 @@ class Tools:
         The adapter is null when none fits; the base model then works alone.
         """
         return await self._engine.client.retrieve(
-            project_id, domain=domain, task_type=task_type, base_model=base_model
+            await _project_id(project_id), domain=domain, task_type=task_type, base_model=base_model
         )
 
     async def record_trajectory(
@@ -123,8 +134,10 @@ class Tools:
         """Stores how a coding task went: the task, each attempt and how it ended.
 
         Successful trajectories are what `distill` makes adapters of. Storing the same trajectory
-        again changes nothing and returns the id it already has.
+        again changes nothing and returns the id it already has. Secrets in it (keys, tokens,
+        passwords) are replaced by `[secret:KIND]` before it is stored; `redacted` counts them.
         """
+        project_id = await _project_id(project_id)
         draft = TrajectoryDraft(**_given(locals(), TrajectoryDraft))
         return await self._engine.client.record(draft)
 
@@ -142,7 +155,7 @@ class Tools:
         `next_offset` is the `offset` of the following page, null on the last one.
         """
         return await self._engine.client.list_adapters(
-            project_id=project_id,
+            project_id=project_id and await _project_id(project_id),
             domain=domain,
             task_type=task_type,
             include_archived=include_archived,
@@ -174,6 +187,7 @@ class Tools:
         recommendation. Returns the adapter's id and its training figures; or, when `wait_seconds`
         are over first, the job's id for `get_job`. Cancelling the call stops the training.
         """
+        project_id = await _project_id(project_id)
         params = DistillParams(**_given(locals(), DistillParams))
         client = self._engine.client
         submit, report = lambda: client.distill(params), context.report_progress

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
 import prompts
 from rune_engine.agent.code import extract_code, storable
-from rune_engine.errors import ContextTooLongError, RuneError
+from rune_engine.errors import ContextTooLongError, ProjectOptedOutError, RuneError
 from rune_engine.feedback import failure_output
 from rune_engine.inference.provider import (
     AdapterRef,
@@ -36,6 +37,7 @@ from rune_engine.models import (
     TrajectoryDraft,
 )
 from rune_engine.sandbox.verdict import Infra, Verdict, tests_passed
+from rune_engine.trajectories.redaction import redact_attempt
 
 Progress = Callable[[float, str], None]
 
@@ -95,7 +97,7 @@ async def run_task(
     state = await loop.run()
     if state["failure"] is not None:
         raise state["failure"]
-    assert state["outcome"] is not None and state["trajectory_id"] is not None
+    assert state["outcome"] is not None
     return TaskResult(
         outcome=state["outcome"],
         tests_passed=state["outcome"] == "success",
@@ -197,13 +199,15 @@ class AgentLoop:
         verdict = state["verdict"]
         assert verdict is not None
         evidence = verdict.evidence
-        attempt = Attempt(
-            generated_code=state["generated_code"],
-            stdout=storable(evidence.stdout) if evidence else "",
-            stderr=storable(evidence.stderr) if evidence else "",
-            exit_code=evidence.exit_code if evidence else None,
-            tests_passed=tests_passed(verdict),
-            verdict=verdict.model_dump(mode="json"),
+        attempt = redact_attempt(
+            Attempt(
+                generated_code=state["generated_code"],
+                stdout=storable(evidence.stdout) if evidence else "",
+                stderr=storable(evidence.stderr) if evidence else "",
+                exit_code=evidence.exit_code if evidence else None,
+                tests_passed=tests_passed(verdict),
+                verdict=verdict.model_dump(mode="json"),
+            )
         )
         return {
             "attempts": [*state["attempts"], attempt],
@@ -215,9 +219,12 @@ class AgentLoop:
             return {}
         outcome: Outcome = "success" if state["attempts"][-1].tests_passed else "exhausted"
         draft = self._draft(state["attempts"], outcome)
-        stored, _ = await asyncio.to_thread(self._trajectories.record, draft)
+        trajectory_id = None
+        with suppress(ProjectOptedOutError):
+            stored, _ = await asyncio.to_thread(self._trajectories.record, draft)
+            trajectory_id = stored.id
         self._on_progress(1.0, outcome)
-        return {"outcome": outcome, "trajectory_id": stored.id}
+        return {"outcome": outcome, "trajectory_id": trajectory_id}
 
     # --- routing -------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from rune_engine.cli import (
     history,
     jobs,
     memory,
+    project,
     run_suite,
     sandbox,
 )
@@ -29,6 +30,7 @@ COMMANDS = (
     memory.status,
     memory.record,
     memory.distill,
+    project.project,
     forget.forget,
     history.history,
 )

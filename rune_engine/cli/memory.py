@@ -10,12 +10,24 @@ from pydantic import TypeAdapter, ValidationError
 
 from rune_engine.cli.engine import Json
 from rune_engine.cli.follow import follow
-from rune_engine.cli.session import out, print_fields, print_json, print_table, with_engine
+from rune_engine.cli.session import (
+    out,
+    print_fields,
+    print_json,
+    print_table,
+    project_id,
+    with_engine,
+)
 from rune_engine.client import EngineClient
 from rune_engine.errors import InvalidInputError
 from rune_engine.models import DistillParams, Job, RecordedTrajectory, TrajectoryDraft
 
 adapters = typer.Typer(help="Look at the stored adapters.", no_args_is_help=True)
+
+Project = Annotated[
+    str | None,
+    typer.Argument(help="The project's id or a folder of it; the current folder's when left out."),
+]
 
 _DRAFTS: TypeAdapter[TrajectoryDraft | list[TrajectoryDraft]] = TypeAdapter(
     TrajectoryDraft | list[TrajectoryDraft]
@@ -50,7 +62,7 @@ def record(
 
 
 def distill(
-    project: Annotated[str, typer.Argument(help="The project's id.")],
+    project: Project = None,
     domain: Annotated[str | None, typer.Option(help="Only this domain.")] = None,
     task_type: Annotated[str | None, typer.Option(help="Only this task type.")] = None,
     base_model: Annotated[str | None, typer.Option(help="Instead of the configured one.")] = None,
@@ -63,7 +75,7 @@ def distill(
     """Distill a project's successful trajectories into one adapter."""
     given = locals()
     given.pop("wait")
-    params = _checked_params(project_id=given.pop("project"), **given)
+    params = _checked_params(project_id=project_id(given.pop("project")), **given)
 
     async def submit(client: EngineClient) -> Job:
         job = await client.distill(params)
@@ -78,7 +90,7 @@ def distill(
 
 @adapters.command("list")
 def list_adapters(
-    project: Annotated[str | None, typer.Option(help="Only this project.")] = None,
+    project: Annotated[str | None, typer.Option(help="Only this project: id or folder.")] = None,
     domain: Annotated[str | None, typer.Option(help="Only this domain.")] = None,
     task_type: Annotated[str | None, typer.Option(help="Only this task type.")] = None,
     archived: Annotated[bool, typer.Option("--archived", help="Archived ones too.")] = False,
@@ -91,7 +103,7 @@ def list_adapters(
         lambda client: client.list_adapters(
             offset=offset,
             limit=limit,
-            project_id=project,
+            project_id=project and project_id(project),
             domain=domain,
             task_type=task_type,
             include_archived=archived,

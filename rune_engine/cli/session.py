@@ -9,6 +9,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.table import Table
 
+from rune_engine import projects
 from rune_engine.client import EngineClient
 from rune_engine.config import load_config
 from rune_engine.models import Model
@@ -33,6 +34,15 @@ def with_engine(work: Callable[[EngineClient], Awaitable[_Result]]) -> _Result:
             return await work(client)
 
     return asyncio.run(run())
+
+
+def project_id(given: str | None) -> str:
+    """The id of a project given by its id or a folder; of the current folder when left out.
+
+    Raises:
+        InvalidInputError: there is no such folder.
+    """
+    return projects.resolve(given or ".")
 
 
 def print_json(*models: Model) -> None:

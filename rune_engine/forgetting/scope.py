@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, func, text
 from sqlmodel import Session, col, select
 
 from rune_engine.errors import NotFoundError
-from rune_engine.jobs.store import JobRecord
+from rune_engine.jobs.records import JobRecord
 from rune_engine.models import Because, ForgetParams, ForgottenAdapter
 from rune_engine.registry.lifecycle import dependents
 from rune_engine.registry.records import AdapterRecord

@@ -21,6 +21,7 @@ from rune_engine.jobs import owner as owners
 from rune_engine.jobs.records import JobRecord, JobStepRecord, find, held, holds, storable
 from rune_engine.jobs.times import LEASE, LONGEST_DELAY, Clock, as_text, retry_delay, system_clock
 from rune_engine.models import Job, JobStatus
+from rune_engine.privacy import redact_json
 
 _OLDEST = (col(JobRecord.created_at), col(JobRecord.id))
 _NEXT = text("""
@@ -118,7 +119,7 @@ class Claims:
         """End a claimed job with its result."""
         with self._database.writing() as session:
             record = held(session, job)
-            values = {"result": json.dumps(result), "error": None, "progress": 1.0}
+            values = {"result": json.dumps(redact_json(result)), "error": None, "progress": 1.0}
             return self._end(session, record, "succeeded", "", **values)
 
     def fail(self, job: Job, error: dict[str, Any], *, retryable: bool = False) -> Job:
@@ -127,6 +128,7 @@ class Claims:
         A retryable one queues the job again, after a growing delay, until its attempts are used
         up; any other ends it.
         """
+        error = redact_json(error)
         with self._database.writing() as session:
             record = held(session, job)
             if retryable and record.cancel_requested:

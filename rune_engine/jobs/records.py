@@ -10,6 +10,7 @@ from sqlmodel import Field, Session, SQLModel, select
 
 from rune_engine.errors import JobNotFoundError, StaleAttemptError
 from rune_engine.models import Job, JobStatus
+from rune_engine.privacy import redact
 
 _LONGEST_MESSAGE = 1000
 
@@ -103,8 +104,8 @@ class JobStepRecord(SQLModel, table=True):
 
 
 def storable(message: str) -> str:
-    """A message from anywhere, as text that SQLite and JSON can hold."""
-    clean = message[:_LONGEST_MESSAGE].replace("\0", "")
+    """A message from anywhere, without secrets, as text that SQLite and JSON can hold."""
+    clean = redact(message).text[:_LONGEST_MESSAGE].replace("\0", "")
     return clean.encode("utf-8", "replace").decode("utf-8")
 
 

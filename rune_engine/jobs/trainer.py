@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from rune_engine.errors import TrainerDiedError, TrainingError, from_envelope
 from rune_engine.jobs.progress import Report
 from rune_engine.models import TrainerJob, TrainerResult
+from rune_engine.privacy import redact
 from rune_engine.starter import child_environment
 
 DIRECT_TRAINER = (sys.executable, "-P", "-m", "trainers.direct")
@@ -30,6 +31,7 @@ _ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1", "TOKENIZERS
 """Waiting threads sleep: threads that spin beside other work take ten times as long."""
 
 _LONGEST_LINE = 1024 * 1024
+_LOG_CHUNK = 64 * 1024
 _TAIL_BYTES = 2000
 _TERM_SECONDS = 3.0
 _EXIT_SECONDS = 15.0
@@ -59,28 +61,32 @@ class Trainers:
         job_file = folder / "job.json"
         job_file.write_text(job.model_dump_json(indent=1), encoding="utf-8")
         stderr = folder / "trainer.log"
-        with stderr.open("wb") as log:
-            process = await asyncio.create_subprocess_exec(
-                *self._command,
-                str(job_file),
-                stdin=PIPE,
-                stdout=PIPE,
-                stderr=log,
-                cwd=folder,
-                env=child_environment() | _ENVIRONMENT,
-                start_new_session=True,
-                limit=_LONGEST_LINE,
-            )
+        process = await asyncio.create_subprocess_exec(
+            *self._command,
+            str(job_file),
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            cwd=folder,
+            env=child_environment() | _ENVIRONMENT,
+            start_new_session=True,
+            limit=_LONGEST_LINE,
+        )
         watching = asyncio.create_task(_end_group_with_leader(process))
+        logging = asyncio.create_task(_keep_log(process, stderr))
         try:
             last = await _last_event(process, report)
             if last is None:
-                raise _died(await _exit_code(process), stderr)
+                exit_code = await _exit_code(process)
+                await asyncio.wait([logging], timeout=_EXIT_SECONDS)
+                raise _died(exit_code, stderr)
             with suppress(TimeoutError):
                 await asyncio.wait_for(_exit_code(process), _EXIT_SECONDS)
         finally:
             watching.cancel()
             await _end(process)
+            await asyncio.wait([logging], timeout=_EXIT_SECONDS)
+            logging.cancel()
         return _result(last)
 
 
@@ -100,6 +106,20 @@ async def _last_event(process: Process, report: Report) -> dict[str, Any] | None
             next_step="This is a defect of the trainer; please report it.",
         ) from error
     return None
+
+
+async def _keep_log(process: Process, path: Path) -> None:
+    """Write what the trainer says on stderr to its log, without secrets, line by whole line."""
+    assert process.stderr is not None
+    with path.open("w", encoding="utf-8") as log:
+        rest = b""
+        while chunk := await process.stderr.read(_LOG_CHUNK):
+            whole, newline, rest = (rest + chunk).rpartition(b"\n")
+            if len(rest) > _LONGEST_LINE:
+                whole, rest = rest, b""
+            log.write(redact((whole + newline).decode("utf-8", "replace")).text)
+            log.flush()
+        log.write(redact(rest.decode("utf-8", "replace")).text)
 
 
 def _event(line: bytes) -> dict[str, Any]:

@@ -37,7 +37,9 @@ from rune_engine.models import (
     JobKind,
     MemoryStatus,
     Model,
+    ProjectState,
     RecordedTrajectory,
+    RecordingParams,
     RetrievedAdapter,
     RetrieveParams,
     RunTaskParams,
@@ -47,8 +49,9 @@ from rune_engine.registry import AdapterRegistry
 from rune_engine.routing.router import Router
 from rune_engine.sandbox.sandbox import Sandbox
 from rune_engine.service.limits import Activity
-from rune_engine.service.status import memory_status
-from rune_engine.trajectories import TrajectoryStore
+from rune_engine.service.status import memory_status, project_status
+from rune_engine.trajectories import Consent, TrajectoryStore
+from rune_engine.trajectories.redaction import redact_params, redacted_in
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +87,7 @@ class Engine:
         self.events = EventLog(database)
         self.registry = AdapterRegistry(database, config)
         self.trajectories = TrajectoryStore(database)
+        self.consent = Consent(database)
         self.jobs = JobStore(database)
         self.forgetting = Forgetting(database, config)
         self.providers = ProviderPool(config)
@@ -208,12 +212,18 @@ class Engine:
             trajectory_id=trajectory.id,
             session_id=trajectory.session_id,
             duplicate=duplicate,
-            distillable_trajectories=sum(
-                count.distillable
-                for count in self.trajectories.counts()
-                if count.project_id == draft.project_id
-            ),
+            distillable_trajectories=self.trajectories.count_distillable(trajectory.project_id),
+            redacted=redacted_in(trajectory),
         )
+
+    def project(self, project_id: str) -> ProjectState:
+        """What is held of a project, which may be nothing."""
+        status = project_status(project_id, self.trajectories, self.registry)
+        return ProjectState(**status.model_dump(), recorded=self.consent.is_recorded(project_id))
+
+    def set_recording(self, params: RecordingParams) -> ProjectState:
+        self.consent.set(params.project_id, recorded=params.recorded)
+        return self.project(params.project_id)
 
     def retrieve(self, params: RetrieveParams) -> RetrievedAdapter:
         base_model_id = self.providers.get(params.base_model).base_model_id
@@ -222,7 +232,8 @@ class Engine:
         )
 
     async def submit_run_task(self, params: RunTaskParams, **options: Unpack[JobOptions]) -> Job:
-        """Queue a task, once nothing is known that would make it fail."""
+        """Queue a task without its secrets, once nothing is known that would make it fail."""
+        params = await asyncio.to_thread(redact_params, params)
         provider = self.providers.get(params.base_model)
         check = submission.check_run_task
         await asyncio.to_thread(check, params, provider.base_model_id, self.registry)

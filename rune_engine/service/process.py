@@ -25,6 +25,7 @@ import rune_engine
 from rune_engine.config import RuneConfig, load_config
 from rune_engine.errors import RuneError
 from rune_engine.home import not_writable, open_lock, prepare_home, try_lock
+from rune_engine.privacy import RedactingFormatter
 from rune_engine.service.replacing import replace_engine
 from rune_engine.starter import EXIT_ALREADY_RUNNING, require_unix_sockets
 
@@ -81,8 +82,10 @@ async def _serve(config: RuneConfig, stays: bool) -> None:
             _stop_on_signals(engine)
             # From here on clients get through: uvicorn answers what has queued up meanwhile.
             listener.listen(_BACKLOG)
-            log.info("Engine %s ready, pid %d", rune_engine.__version__, os.getpid())
             _tell_starter({"event": "ready"})
+            # On a thread: the first line of the log loads what finds secrets.
+            version, pid = rune_engine.__version__, os.getpid()
+            await asyncio.to_thread(log.info, "Engine %s ready, pid %d", version, pid)
             await engine.wait_until_told_to_stop(serving)
             # New clients must not find the socket any more: they wait for the lock instead.
             config.socket_path.unlink(missing_ok=True)
@@ -180,7 +183,7 @@ def _log_to_file(config: RuneConfig) -> None:
         )
     except OSError as error:
         raise not_writable(path, error) from error
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for chatty in ("alembic", "uvicorn"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

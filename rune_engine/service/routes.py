@@ -21,7 +21,9 @@ from rune_engine.models import (
     JobPage,
     MemoryStatus,
     Name,
+    ProjectState,
     RecordedTrajectory,
+    RecordingParams,
     RetrievedAdapter,
     RetrieveParams,
     RunTaskParams,
@@ -139,6 +141,19 @@ def history(
     engine: TheEngine, project_id: Name | None = None, limit: Limit = 50
 ) -> HistoryPage:
     return HistoryPage(entries=newest_entries(engine.events, engine.jobs, project_id, limit))
+
+
+# A project's id has slashes in it, so it is no part of the path.
+
+
+@router.get("/project")
+def project(engine: TheEngine, project_id: Name) -> ProjectState:
+    return engine.project(project_id)
+
+
+@router.post("/project/recording")
+def set_recording(engine: TheEngine, params: RecordingParams) -> ProjectState:
+    return engine.set_recording(params)
 
 
 @router.get("/status")

@@ -47,6 +47,14 @@ def memory_status(
     )
 
 
+def project_status(
+    project_id: str, trajectories: TrajectoryStore, registry: AdapterRegistry
+) -> ProjectStatus:
+    """One project's figures; all 0 when nothing is known of it."""
+    projects = _projects({project_id: 0, **registry.counts().by_project}, trajectories)
+    return next(project for project in projects if project.project_id == project_id)
+
+
 def _projects(adapters: dict[str, int], trajectories: TrajectoryStore) -> list[ProjectStatus]:
     """Every project that has a trajectory or an adapter."""
     counts = {count.project_id: count for count in trajectories.counts()}

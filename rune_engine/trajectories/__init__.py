@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rune_engine.trajectories.consent import Consent
 from rune_engine.trajectories.store import ProjectCounts, TrajectoryPage, TrajectoryStore
 
-__all__ = ["ProjectCounts", "TrajectoryPage", "TrajectoryStore"]
+__all__ = ["Consent", "ProjectCounts", "TrajectoryPage", "TrajectoryStore"]

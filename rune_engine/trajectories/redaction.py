@@ -1,0 +1,62 @@
+"""A trajectory without its secrets, before anything of it is hashed or stored."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from rune_engine.errors import InvalidTrajectoryError
+from rune_engine.models import Attempt, RunTaskParams, TrajectoryDraft
+from rune_engine.privacy import redact_json, redact_name, secrets_in
+
+_NAMES = ("project_id", "task_type", "domain", "session_id", "agent_id")
+_TEXTS = {"task_description", "test_suite", "attempts"}
+
+
+def redact_draft(draft: TrajectoryDraft) -> TrajectoryDraft:
+    """The draft with every secret replaced, everywhere the same; the draft itself without any.
+
+    Raises:
+        InvalidTrajectoryError: a text is too long once its secrets are replaced.
+    """
+    texts = draft.model_dump(include=_TEXTS)
+    changed = {**_changed_names(draft), **_changed(texts)}
+    if not changed:
+        return draft
+    try:
+        return TrajectoryDraft.model_validate(draft.model_dump() | changed)
+    except ValidationError as error:
+        fields = ", ".join(".".join(map(str, one["loc"])) for one in error.errors()[:5])
+        raise InvalidTrajectoryError(
+            f"{fields} cannot be stored once the secrets in it are replaced.",
+            next_step="Shorten it, or take the secrets out of it.",
+        ) from None
+
+
+def redact_attempt(attempt: Attempt) -> Attempt:
+    """The attempt with every secret replaced; the attempt itself without any."""
+    data = attempt.model_dump()
+    clean = redact_json(data)
+    return attempt if clean is data else Attempt.model_construct(**clean)
+
+
+def redact_params(params: RunTaskParams) -> RunTaskParams:
+    """The task with every secret in its texts and names replaced."""
+    texts = params.model_dump(include=_TEXTS)
+    changed = {**_changed_names(params), **_changed(texts)}
+    return params.model_copy(update=changed) if changed else params
+
+
+def redacted_in(draft: TrajectoryDraft) -> dict[str, int]:
+    """How many secrets were replaced in a trajectory, by their kind."""
+    return secrets_in(draft.model_dump_json(include=_TEXTS))
+
+
+def _changed(texts: dict[str, object]) -> dict[str, object]:
+    clean: dict[str, object] = redact_json(texts)
+    return {name: value for name, value in clean.items() if value is not texts[name]}
+
+
+def _changed_names(model: TrajectoryDraft | RunTaskParams) -> dict[str, object]:
+    given = {name: getattr(model, name) for name in _NAMES if getattr(model, name) is not None}
+    clean = {name: redact_name(value) for name, value in given.items()}
+    return {name: value for name, value in clean.items() if value != given[name]}
