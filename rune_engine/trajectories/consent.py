@@ -20,7 +20,7 @@ WHERE subject = ? AND kind IN ('project_opted_out', 'project_opted_in')
 def is_recorded(connection: sqlite3.Connection, project_id: str) -> bool:
     """Whether trajectories of a project may be stored and learnt from."""
     newest = connection.execute(_NEWEST, [project_id]).fetchone()
-    return newest[0] != "project_opted_out"
+    return bool(newest[0] != "project_opted_out")
 
 
 def require_recorded(connection: sqlite3.Connection, project_id: str) -> None:
