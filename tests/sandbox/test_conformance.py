@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import dataclasses
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from rune_engine.errors import SandboxUnavailableError
 from rune_engine.sandbox import Sandbox
-from rune_engine.sandbox.conformance import bare, driver, inventions
+from rune_engine.sandbox.conformance import bare, driver, inventions, scene
 from rune_engine.sandbox.conformance.attack import Attack, program
 from rune_engine.sandbox.conformance.forms import FORMS
 from rune_engine.sandbox.conformance.manifest import ATTACKS, FORGERIES, REQUIREMENTS
@@ -92,6 +94,34 @@ def test_every_forgery_that_answers_at_all_answers_wrong() -> None:
 @pytest.mark.parametrize("attack", SHOWN_BARE, ids=lambda attack: attack.label)
 async def test_without_walls_an_attack_has_the_effect_that_it_is_after(attack: Attack) -> None:
     assert attack.effect in await bare.effects(attack)
+
+
+WRITING = ('TARGET["folders"]', 'TARGET["libraries"]', "__pycache__")
+
+
+def _left_in(folders: list[Path], name: str) -> set[Path]:
+    """What carries `name` in these folders, and the folders for byte code that they have."""
+    places = [place for folder in folders for place in (folder, folder / "__pycache__")]
+    named = {path for place in places for path in place.glob(f"{name}*")}
+    return named | {place for place in places if place.name == "__pycache__" and place.exists()}
+
+
+@linux_only
+@pytest.mark.parametrize(
+    "attack",
+    [each for each in ATTACKS if any(word in each.program for word in WRITING)],
+    ids=lambda attack: attack.label,
+)
+async def test_without_walls_an_attack_leaves_nothing_outside_its_scene(
+    attack: Attack, tmp_path: Path
+) -> None:
+    told = tmp_path / "name"
+    tell = f'open({str(told)!r}, "w").write(TARGET["name"])\n'
+    folders = [Path(folder) for folder in scene.FOLDERS]
+    folders += [Path.home(), Path.cwd(), Path(tempfile.gettempdir())]
+    before = _left_in(folders, "no such name")
+    await bare.effects(dataclasses.replace(attack, program=tell + attack.program))
+    assert _left_in(folders, told.read_text()) == before
 
 
 async def test_the_witnesses_see_nothing_where_nothing_is_attacked() -> None:

@@ -66,8 +66,8 @@ def system_v():
     libc.shmctl(key, 0, None)
 
 attempt(lambda: fill(os.memfd_create(TARGET["name"])))
-attempt(in_shm, TARGET["shm"])
-attempt(in_shm, "/tmp/" + TARGET["name"])
+for folder in TARGET["folders"]:
+    attempt(in_shm, folder + "/" + TARGET["name"])
 if TARGET["confined"]:
     attempt(system_v)
 time.sleep(0.3)
@@ -83,7 +83,7 @@ def grow(path):
         for _ in range(TARGET["bytes"] // 2**22):
             file.write(block)
 
-for folder in (".", "/tmp", "/var/tmp", "/dev/shm", "/work"):
+for folder in (".", *TARGET["folders"]):
     attempt(grow, folder + "/" + TARGET["name"])
     time.sleep(0.1)
 """
@@ -93,7 +93,7 @@ def fill(folder):
     for number in range(TARGET["files"]):
         os.close(os.open("%s/%s-%d" % (folder, TARGET["name"], number), os.O_CREAT))
 
-for folder in (".", "/tmp"):
+for folder in (".", *TARGET["folders"]):
     attempt(fill, folder)
 time.sleep(0.3)
 """
