@@ -56,7 +56,7 @@ def judge_pytest(
     if not ended.children:
         return nothing_said(evidence)
     child = ended.children[-1]
-    if child.exit_code < 0:
+    if child.exit_code < 0 or child.outgrown:
         return without_report(child, limits, evidence)
     records = _records(child.report, secret)
     report = _read(records) if records is not None else None

@@ -28,7 +28,7 @@ _BOOT = "import sys; sys.path.append({root!r}); from {launcher} import main; sys
 
 _NAMESPACES_LIMITS = (
     "the kernel is shared: a flaw in it is not kept out, as a virtual machine would",
-    "memory is limited per process, not summed over a project's processes",
+    "a project's processes share one limit on their memory, not on the kernel's for their sockets",
     "the folders that Python and Rune are installed in can be learnt",
     "time and timing can be measured",
 )
