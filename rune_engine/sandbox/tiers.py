@@ -21,6 +21,7 @@ from typing import Any
 
 from rune_engine.errors import SandboxUnavailableError
 from rune_engine.sandbox import macos
+from rune_engine.sandbox.folders import folder_in
 
 _PACKAGE_ROOT = str(Path(__file__).parents[2])
 _BOOT = "import sys; sys.path.append({root!r}); from {launcher} import main; sys.path.pop(); main()"
@@ -136,15 +137,8 @@ def choose() -> Tier:
 
 @contextmanager
 def _private_folder() -> Iterator[str]:
-    """A folder on disk that is deleted whatever was put there."""
-    from rune_engine.sandbox.inside.warden import empty
-
-    folder = tempfile.mkdtemp(prefix="rune-box-")
-    try:
-        yield folder
-    finally:
-        empty(folder)
-        Path(folder).rmdir()
+    with folder_in(Path(tempfile.gettempdir()), "rune-box-") as folder:
+        yield str(folder)
 
 
 def _linux() -> tuple[Tier, ...]:

@@ -13,12 +13,13 @@ import socket
 import subprocess
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from rune_engine.sandbox.folders import folder_in_home
 
 _UNTOUCHED = "untouched"
 SECRET_VARIABLE = "RUNE_CONFORMANCE_TOKEN"
@@ -305,12 +306,4 @@ def _has_input(terminal: int) -> bool:
 def scene(sizes: Sizes) -> Iterator[Scene]:
     """Targets, in the home folder where that is possible: it is what must be kept from view."""
     with ExitStack() as stack:
-        folder = stack.enter_context(_folder())
-        yield Scene(Path(folder), sizes, stack)
-
-
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    try:
-        return tempfile.TemporaryDirectory(prefix=".rune-check-", dir=Path.home())
-    except (OSError, RuntimeError):
-        return tempfile.TemporaryDirectory(prefix="rune-check-")
+        yield Scene(stack.enter_context(folder_in_home("rune-check-")), sizes, stack)
