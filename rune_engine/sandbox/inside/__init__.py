@@ -8,6 +8,7 @@ warden.py           a run's first process: starts its children one by one, repor
 mounts.py           the small read-only root that the child sees
 project.py          what is added to it for a whole repository
 confinement.py      resource limits
+handles.py          the handles that are kept, and folders that are reached through one
 memory.py           what a project's processes hold together
 landlock.py         file access rules, beneath the mounts
 seccomp.py          the system calls that are refused

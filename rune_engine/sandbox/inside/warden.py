@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 
-from rune_engine.sandbox.inside import runner
+from rune_engine.sandbox.inside import handles, runner
 
 TYPE_CHECKING = False  # as a type checker reads it, without the cost of importing typing
 if TYPE_CHECKING:
@@ -133,10 +133,7 @@ def _become_child(
     payload: dict[str, Any], status: int, verdict: int, walls: Walls, index: int
 ) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    low, high = sorted((status, verdict))
-    os.closerange(3, low)
-    os.closerange(low + 1, high)
-    os.closerange(high + 1, 65536)
+    handles.close_all_but(status, verdict)
     os.chdir(walls.box)
     runner.prepare(payload, walls.folders, walls.confine)
     walls.confine()
