@@ -57,7 +57,9 @@ TOKENS: dict[str, Callable[[random.Random], str]] = {
     "github": _form("ghp_", LETTERS, 36),
     "github fine-grained": _form("github_pat_", LETTERS, 82),
     "gitlab": _form("glpat-", LETTERS, 20),
-    "slack": lambda rng: f"xoxb-{rng.randrange(10**11)}-{rng.randrange(10**11)}-{_pick(rng, LETTERS, 24)}",
+    "slack": lambda rng: (
+        f"xoxb-{rng.randrange(10**11)}-{rng.randrange(10**11)}-{_pick(rng, LETTERS, 24)}"
+    ),
     "stripe": _form("sk_live_", LETTERS, 24),
     "anthropic": _form("sk-ant-api03-", URLSAFE, 93, "AA"),
     "openai": _form("sk-proj-", LETTERS, 48),
