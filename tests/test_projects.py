@@ -170,6 +170,8 @@ def test_a_long_remote_stays_bounded_and_apart(tmp_path: Path) -> None:
 
 def test_a_hostile_repository_runs_nothing(tmp_path: Path) -> None:
     folder = repository(tmp_path / "app")
+    first = git(folder, "rev-parse", "HEAD")
+    git(folder, "commit", "-q", "--allow-empty", "-m", "second")
     touched = tmp_path / "touched"
     evil = tmp_path / "evil.sh"
     evil.write_text(f"#!/bin/sh\ntouch {touched}\n")
@@ -185,12 +187,11 @@ def test_a_hostile_repository_runs_nothing(tmp_path: Path) -> None:
     ):  # fmt: skip
         git(folder, "config", key, f"!{evil}" if key.startswith("alias") else str(evil))
     git(folder, "config", "remote.evil.promisor", "true")
-    git(folder, "config", "remote.evil.vcs", "ext")
     git(folder, "config", "extensions.partialClone", "evil")
     git(folder, "config", "core.repositoryFormatVersion", "1")
-    git(folder, "config", "remote.evil.url", f"ext::{evil} %S")
-    missing = folder / ".git" / "refs" / "heads" / "missing"
-    missing.write_text("1" * 40 + "\n")
+    git(folder, "config", "remote.evil.url", str(tmp_path))
+    # Walking to the first commit misses it, and a partial clone would fetch it by `uploadpack`.
+    (folder / ".git" / "objects" / first[:2] / first[2:]).unlink()
     assert re.fullmatch(NAME_PATTERN, identify(folder).id)
     assert not touched.exists()
     with (folder / ".git" / "config").open("a") as config:

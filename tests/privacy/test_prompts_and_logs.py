@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from planted import TOKENS
 
+from benchmarks.planted_secrets import TOKENS
 from rune_engine.agent.graph import run_task
 from rune_engine.config import RuneConfig
 from rune_engine.database import open_database

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from engine_support import ADD_TESTS, base_model_folder, finished, is_alive, until
-from planted import TOKENS, Planted, all_kinds
 
+from benchmarks.planted_secrets import TOKENS, Planted, all_kinds
 from rune_engine.client import EngineClient
 from rune_engine.config import RuneConfig
 from rune_engine.models import Attempt, DistillParams, RunTaskParams, TrajectoryDraft

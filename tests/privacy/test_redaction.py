@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from planted import TOKENS, Planted, all_kinds, keys
 
+from benchmarks.planted_secrets import TOKENS, Planted, all_kinds, keys
 from rune_engine.privacy import redact, redact_json, redact_name, secrets_in
 from rune_engine.privacy.structures import redact_name as name_without_secrets
 
