@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from sqlalchemy import insert
+
 from rune_engine.config import load_config
 from rune_engine.database import open_database, utc_now
 from rune_engine.registry.records import AdapterRecord
@@ -16,14 +18,13 @@ DOMAINS = 4
 def fill_registry(home: Path, adapters: int) -> list[str]:
     """Add `adapters` rows to the database of `home`, in one transaction; returns their ids."""
     database = open_database(load_config(home=home))
-    records = [_record(number) for number in range(adapters)]
-    ids = [record.id for record in records]
+    rows = [_record(number).model_dump() for number in range(adapters)]
     try:
         with database.writing() as session:
-            session.add_all(records)
+            session.execute(insert(AdapterRecord), rows)
     finally:
         database.close()
-    return ids
+    return [row["id"] for row in rows]
 
 
 def _record(number: int) -> AdapterRecord:

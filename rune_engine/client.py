@@ -19,6 +19,8 @@ from rune_engine.models import (
     AdapterPage,
     DistillParams,
     EngineHealth,
+    ForgetParams,
+    ForgetReport,
     Job,
     JobPage,
     MemoryStatus,
@@ -162,6 +164,21 @@ class EngineClient:
     async def cancel_job(self, job_id: str) -> Job:
         answer = await self._call("POST", f"/jobs/{_part(job_id)}/cancel", repeatable=True)
         return Job.model_validate(answer)
+
+    async def retry_job(self, job_id: str) -> Job:
+        """Queue a failed or cancelled job anew; answers the new job."""
+        return Job.model_validate(await self._call("POST", f"/jobs/{_part(job_id)}/retry"))
+
+    # --- forgetting -----------------------------------------------------------------------------
+
+    async def look_at_forgetting(self, params: ForgetParams) -> ForgetReport:
+        """What `forget` would do; changes nothing."""
+        answer = await self._call("POST", "/forget/look", body=params, repeatable=True)
+        return ForgetReport.model_validate(answer)
+
+    async def forget(self, params: ForgetParams) -> ForgetReport:
+        """Erase a project or a session, and retire what learnt from it."""
+        return ForgetReport.model_validate(await self._call("POST", "/forget", body=params))
 
     # --- the engine itself ----------------------------------------------------------------------
 

@@ -10,36 +10,44 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import random
 import shutil
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 
 from rune_engine import migrations
 from rune_engine.config import RuneConfig
 from rune_engine.errors import (
+    DatabaseBusyError,
     DatabaseTooNewError,
     DiskFullError,
     HomeNotWritableError,
     InvalidInputError,
     StorageError,
 )
+from rune_engine.readers import OneProcess, Readers, Row
 
-__all__ = ["Database", "open_database", "storage_errors", "utc_now"]
+__all__ = ["Database", "driver", "open_database", "storage_errors", "utc_now"]
 
 _BUSY_MILLISECONDS = 30_000
+_RETRY_SECONDS = 0.05
 _WRITES = {"rune_writes": True}
+_STATEMENTS = 256
 _NEARLY_FULL_BYTES = 1024**2
+_LOOK_AGAIN_SECONDS = (0.0005, 0.0015)
+_WAIT_WHEN_BUSY = f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}"
 _PRAGMAS = (
-    f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}",
+    _WAIT_WHEN_BUSY,
     "PRAGMA synchronous = FULL",
     "PRAGMA fullfsync = ON",  # macOS: a plain fsync does not flush the drive's cache
     "PRAGMA foreign_keys = ON",
@@ -51,25 +59,62 @@ _PRAGMAS = (
 class Database:
     """An open database. Safe to share between threads, not across `fork`."""
 
-    def __init__(self, engine: Engine, home: Path) -> None:
+    def __init__(self, engine: Engine, path: Path) -> None:
         self._engine = engine
         self._writer = engine.execution_options(**_WRITES)
-        self.home = home
+        self._readers = Readers(lambda: _connect_reader(path))
+        self._process = OneProcess()
+        self.home = path.parent
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """All rows of one statement that reads, without the cost of a session."""
+        with storage_errors(self.home):
+            self._process.check()
+            return self._readers.query(sql, parameters)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """One consistent snapshot for several such statements; it cannot write."""
+        with storage_errors(self.home):
+            self._process.check()
+            with self._readers.snapshot() as connection:
+                yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """One consistent snapshot; writing in it is refused by SQLite itself."""
-        with storage_errors(self.home), Session(self._engine) as session:
-            yield session
+        with storage_errors(self.home):
+            self._process.check()
+            with Session(self._engine) as session:
+                yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """One write transaction, committed durably when the block ends without an error."""
-        with storage_errors(self.home), Session(self._writer) as session, session.begin():
-            yield session
+        with storage_errors(self.home):
+            self._process.check()
+            with Session(self._writer) as session, session.begin():
+                yield session
+
+    def compact(self, *, seconds: float = 30.0) -> None:
+        """Rewrite the file and empty its log: nothing that was deleted is left in either.
+
+        Raises:
+            StorageError: readers kept the log in use for all of `seconds`.
+        """
+        deadline = time.monotonic() + seconds
+        with storage_errors(self.home), closing(self._engine.raw_connection()) as connection:
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA query_only = OFF")
+            cursor.execute("VACUUM")
+            while cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                if time.monotonic() >= deadline:
+                    raise _busy(self.home)
+                time.sleep(_RETRY_SECONDS)
 
     def close(self) -> None:
         """Close every connection; the database may not be used after."""
+        self._readers.close()
         self._engine.dispose()
 
 
@@ -91,7 +136,14 @@ def open_database(config: RuneConfig) -> Database:
         except BaseException:
             engine.dispose()
             raise
-    return Database(engine, config.home)
+    return Database(engine, config.database_path)
+
+
+def driver(session: Session) -> sqlite3.Connection:
+    """The connection of a session's transaction, for statements that need no object of the ORM."""
+    connection = session.connection().connection.driver_connection
+    assert isinstance(connection, sqlite3.Connection)
+    return connection
 
 
 def utc_now() -> str:
@@ -164,8 +216,8 @@ def _not_writable(home: Path, detail: str) -> HomeNotWritableError:
     )
 
 
-def _busy(home: Path) -> StorageError:
-    return StorageError(
+def _busy(home: Path) -> DatabaseBusyError:
+    return DatabaseBusyError(
         f"The database in {home} stayed busy for {_BUSY_MILLISECONDS // 1000} s.",
         next_step="End the program that keeps it locked, then do it again.",
     )
@@ -187,6 +239,20 @@ def _engine(path: Path) -> Engine:
     return engine
 
 
+def _connect_reader(path: Path) -> sqlite3.Connection:
+    """For `Readers`, which gives a connection to one thread at a time."""
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?mode=rw",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=_STATEMENTS,
+    )
+    for pragma in (*_PRAGMAS, "PRAGMA query_only = ON"):
+        connection.execute(pragma)
+    return connection
+
+
 def _configure(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # transactions are begun by `_begin` alone
     for pragma in _PRAGMAS:
@@ -196,7 +262,37 @@ def _configure(connection: sqlite3.Connection, _record: object) -> None:
 def _begin(connection: Connection) -> None:
     writes = bool(connection.get_execution_options().get("rune_writes"))
     connection.exec_driver_sql(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    if writes:
+        _begin_writing(connection)
+    else:
+        connection.exec_driver_sql("BEGIN")
+
+
+def _begin_writing(connection: Connection) -> None:
+    """Take the write lock, looking often: every waiter has the same chance at every release.
+
+    SQLite's own waiting sleeps longer the longer it has waited, so newcomers always win: of eight
+    processes that write without a pause the slowest got a tenth of its share.
+    """
+    deadline = time.monotonic() + _BUSY_MILLISECONDS / 1000
+    connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+    try:
+        while not _try_immediate(connection, last=time.monotonic() >= deadline):
+            time.sleep(random.uniform(*_LOOK_AGAIN_SECONDS))
+    finally:
+        connection.exec_driver_sql(_WAIT_WHEN_BUSY)
+
+
+def _try_immediate(connection: Connection, *, last: bool) -> bool:
+    """Whether the write lock is ours now; raises what SQLite says on the last try."""
+    try:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    except OperationalError as error:
+        name = getattr(error.orig, "sqlite_errorname", "")
+        if last or not name.startswith("SQLITE_BUSY"):
+            raise
+        return False
+    return True
 
 
 def _revision(engine: Engine, config: RuneConfig) -> str | None:

@@ -16,9 +16,11 @@
     │   ├── TrajectoryForgottenError
     │   ├── ProjectOptedOutError
     │   ├── EngineRunningError       it must not run for this
+    │   ├── StaleAttemptError        the job has been taken up by somebody else
     │   └── NothingToDistillError
     ├── StorageError
     │   ├── AdapterCorruptedError
+    │   ├── DatabaseBusyError
     │   ├── DiskFullError
     │   ├── HomeNotWritableError
     │   ├── NetworkFileSystemError
@@ -30,12 +32,15 @@
     │   ├── WorkerDiedError
     │   └── GenerationCancelledError
     ├── TrainingError
+    │   └── TrainerDiedError         a signal ended it: out of memory, or somebody's kill
+    ├── DeviceMemoryError            the accelerator is full
     ├── EngineUnavailableError
     └── MissingExtraError            an optional dependency is not installed
 
 Each error says what happened, to what, and what to do next. Errors cross processes as
 `ErrorEnvelope` JSON and are rebuilt by their code; a test holds the tree, the codes and this
-picture together. This module imports nothing beyond the standard library.
+picture together. `retryable` errors may pass by themselves: a job that meets one is started again
+later. This module imports nothing beyond the standard library.
 """
 
 from __future__ import annotations
@@ -53,6 +58,7 @@ class RuneError(Exception):
 
     code: ClassVar[str] = "rune_error"
     http_status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
 
     def __init__(self, message: str, *, next_step: str = "") -> None:
         super().__init__(message)
@@ -130,6 +136,10 @@ class EngineRunningError(ConflictError):
     code = "engine_running"
 
 
+class StaleAttemptError(ConflictError):
+    code = "stale_attempt"
+
+
 class NothingToDistillError(ConflictError):
     code = "nothing_to_distill"
 
@@ -140,6 +150,12 @@ class StorageError(RuneError):
 
 class AdapterCorruptedError(StorageError):
     code = "adapter_corrupted"
+
+
+class DatabaseBusyError(StorageError):
+    code = "database_busy"
+    http_status = 503
+    retryable = True
 
 
 class DiskFullError(StorageError):
@@ -179,6 +195,7 @@ class ContextTooLongError(InferenceError):
 
 class WorkerDiedError(InferenceError):
     code = "worker_died"
+    retryable = True
 
 
 class GenerationCancelledError(InferenceError):
@@ -189,9 +206,21 @@ class TrainingError(RuneError):
     code = "training_error"
 
 
+class TrainerDiedError(TrainingError):
+    code = "trainer_died"
+    retryable = True
+
+
+class DeviceMemoryError(RuneError):
+    code = "device_memory"
+    http_status = 503
+    retryable = True
+
+
 class EngineUnavailableError(RuneError):
     code = "engine_unavailable"
     http_status = 503
+    retryable = True
 
 
 class MissingExtraError(RuneError):

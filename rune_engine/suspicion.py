@@ -71,10 +71,11 @@ def suspicion(candidate: str, tests: str = "") -> tuple[str, ...]:
         tree = ast.parse(candidate)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ()
-    flags = {flag for node in ast.walk(tree) for flag in _flags_of(node)}
-    if _patches(tree):
+    nodes = _nodes(tree)
+    flags = {flag for node in nodes for flag in _flags_of(node)}
+    if _patches(nodes):
         flags.add("patching")
-    if _copies(tree, tests):
+    if _copies(nodes, tests):
         flags.add("literal-table")
     return tuple(sorted(flags))
 
@@ -85,6 +86,19 @@ def suspicion_of(attempt: Attempt, tests: str) -> tuple[str, ...]:
     stored = evidence.get("suspicion", ()) if isinstance(evidence, dict) else ()
     flags = {str(flag) for flag in stored} if isinstance(stored, list | tuple) else set[str]()
     return tuple(sorted(flags | set(suspicion(attempt.generated_code, tests))))
+
+
+def _nodes(tree: ast.AST) -> list[ast.AST]:
+    """All nodes in no order, as `ast.walk` gives them, but in a quarter of the time."""
+    nodes = [tree]
+    for node in nodes:
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if isinstance(value, list):
+                nodes += [item for item in value if isinstance(item, ast.AST)]
+            elif isinstance(value, ast.AST) and value._fields:
+                nodes.append(value)
+    return nodes
 
 
 def _flags_of(node: ast.AST) -> Iterator[str]:
@@ -106,19 +120,19 @@ def _flags_of(node: ast.AST) -> Iterator[str]:
         yield from _of_function(node)
 
 
-def _patches(tree: ast.Module) -> bool:
+def _patches(nodes: list[ast.AST]) -> bool:
     """Whether something is assigned to an attribute of what was imported."""
     imported = {
         (alias.asname or alias.name).split(".")[0]
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names
     }
-    return any(
+    return bool(imported) and any(
         isinstance(node, ast.Attribute)
         and not isinstance(node.ctx, ast.Load)
         and ast.unparse(node.value).split(".")[0] in imported
-        for node in ast.walk(tree)
+        for node in nodes
     )
 
 
@@ -184,12 +198,13 @@ def _is_plain(node: ast.expr | None) -> bool:
     )
 
 
-def _copies(tree: ast.Module, tests: str) -> bool:
+def _copies(nodes: list[ast.AST], tests: str) -> bool:
     """Whether a literal dict, or a chain of comparisons, holds inputs of the tests and answers."""
-    pairs = _pairs_of_tests(tests)
-    if len(pairs) < _FEWEST_IN_TABLE:
+    tables = set(_pairs_of_tables(nodes))
+    if len(tables) < _FEWEST_IN_TABLE:
         return False
-    found = set(_pairs_of_tables(tree)) & pairs
+    pairs = _pairs_of_tests(tests)
+    found = tables & pairs
     return len(found) >= max(_FEWEST_IN_TABLE, len(pairs) / 2)
 
 
@@ -217,8 +232,8 @@ def _equality(node: ast.AST) -> tuple[ast.expr | None, ast.expr | None]:
     return None, None
 
 
-def _pairs_of_tables(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    for node in ast.walk(tree):
+def _pairs_of_tables(nodes: list[ast.AST]) -> Iterator[tuple[str, str]]:
+    for node in nodes:
         if isinstance(node, ast.Dict):
             for key, value in zip(node.keys, node.values, strict=True):
                 if key is not None:

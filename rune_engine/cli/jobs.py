@@ -9,7 +9,7 @@ import typer
 from rune_engine.cli.engine import Json
 from rune_engine.cli.session import out, print_fields, print_json, print_table, with_engine
 
-app = typer.Typer(help="Look at jobs, and cancel them.", no_args_is_help=True)
+app = typer.Typer(help="Look at jobs, cancel and retry them.", no_args_is_help=True)
 
 JobId = Annotated[str, typer.Argument(help="The job's id.")]
 
@@ -24,10 +24,21 @@ def list_jobs(
         print_json(*jobs)
         return
     rows = (
-        (job.id, job.kind, job.status, f"{job.progress:.0%}", job.created_at[:19], job.message)
+        (
+            job.id,
+            job.kind,
+            job.project_id or "",
+            job.status,
+            f"{job.progress:.0%}",
+            f"{job.attempt} of {job.max_attempts}",
+            str(job.priority),
+            job.created_at[:19],
+            job.message,
+        )
         for job in jobs
     )
-    print_table(("id", "kind", "status", "done", "created", "message"), rows)
+    columns = ("id", "kind", "project", "status", "done", "attempt", "priority", "created")
+    print_table((*columns, "message"), rows)
 
 
 @app.command()
@@ -42,3 +53,10 @@ def cancel(job_id: JobId) -> None:
     """Stop a job; one that has ended stays as it is."""
     job = with_engine(lambda client: client.cancel_job(job_id))
     out.print(f"Job {job.id} is {job.status}.")
+
+
+@app.command()
+def retry(job_id: JobId) -> None:
+    """Queue a job that failed or was cancelled anew, and print the new job's id."""
+    job = with_engine(lambda client: client.retry_job(job_id))
+    out.print(job.id)

@@ -9,11 +9,19 @@ import typer
 from rich.text import Text
 
 import rune_engine
-from rune_engine.cli import demo, engine, jobs, memory, project, run_suite, sandbox
+from rune_engine.cli import demo, engine, forget, jobs, memory, project, run_suite, sandbox
 from rune_engine.cli.session import err, out
 from rune_engine.errors import RuneError
 
-COMMANDS = (demo.demo, run_suite.run, memory.status, memory.record, memory.distill, project.project)
+COMMANDS = (
+    demo.demo,
+    run_suite.run,
+    memory.status,
+    memory.record,
+    memory.distill,
+    project.project,
+    forget.forget,
+)
 GROUPS = {
     "engine": engine.app,
     "jobs": jobs.app,

@@ -29,7 +29,7 @@ from rune_engine.models import (
     TrainerResult,
     Trajectory,
 )
-from rune_engine.registry import AdapterDraft, AdapterRegistry, AdapterWeights
+from rune_engine.registry import AdapterDraft, AdapterFilter, AdapterRegistry, AdapterWeights
 from rune_engine.trajectories import TrajectoryStore
 
 _REGISTER_AT = 0.99
@@ -89,7 +89,7 @@ class Distill:
         trajectories = folder.trajectories()
         draft = self._draft(job_id, params, trajectories)
         try:
-            self._registry.store(draft, folder.weights())
+            self._registry.store(draft, folder.weights(), caused_by=job_id)
         except AdapterAlreadyExistsError:
             # The engine died between the registry's commit and the row's. The id is this job's
             # own, so the adapter is the one that this job trained.
@@ -105,12 +105,12 @@ class Distill:
     ) -> AdapterDraft:
         model_id = find_base_model(params, self._config).id
         level = _level(params)
-        earlier = [
-            adapter
-            for adapter in self._registry.list_all()
-            if (adapter.project_id, adapter.base_model_id, adapter.hierarchy_level)
-            == (params.project_id, model_id, level)
-        ]
+        earlier = AdapterFilter(
+            project_id=params.project_id,
+            base_model_id=model_id,
+            hierarchy_level=level,
+            include_archived=True,
+        )
         return AdapterDraft(
             id=_adapter_id(job_id),
             project_id=params.project_id,
@@ -118,7 +118,7 @@ class Distill:
             session_id=max(trajectories, key=lambda t: t.created_at).session_id,
             source="distillation",
             hierarchy_level=level,
-            version=1 + len(earlier),
+            version=1 + self._registry.count(earlier),
             training_task_hash=_training_task_hash(trajectories, model_id),
             domain=params.domain or _shared({t.domain for t in trajectories}, "general"),
             task_type=params.task_type

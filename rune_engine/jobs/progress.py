@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 
+from rune_engine.errors import StaleAttemptError
 from rune_engine.jobs.store import JobStore
+from rune_engine.models import Job
 
 Report = Callable[[float, str], None]
 """Called with a fraction between 0 and 1 and a short message."""
@@ -18,12 +21,13 @@ _LONGEST_MESSAGE = 500
 class ProgressWriter:
     """Within its block, takes reports at any rate and writes the newest.
 
-    Nothing is written after the block: the last word on a row is its end.
+    Nothing is written after the block: the last word on a row is its end. Nor is anything once the
+    job is somebody else's.
     """
 
-    def __init__(self, store: JobStore, job_id: str) -> None:
+    def __init__(self, store: JobStore, job: Job) -> None:
         self._store = store
-        self._job_id = job_id
+        self._job = job
         self._latest: tuple[float, str] | None = None
         self._changed = asyncio.Event()
         self._ended = asyncio.Event()
@@ -49,6 +53,10 @@ class ProgressWriter:
         self._changed.set()
 
     async def _write(self) -> None:
+        with suppress(StaleAttemptError):
+            await self._write_on()
+
+    async def _write_on(self) -> None:
         while True:
             await self._changed.wait()
             self._changed.clear()
@@ -56,7 +64,7 @@ class ProgressWriter:
                 return
             if self._latest is not None:
                 fraction, message = self._latest
-                await asyncio.to_thread(self._store.progress, self._job_id, fraction, message)
+                await asyncio.to_thread(self._store.progress, self._job, fraction, message)
             try:
                 await asyncio.wait_for(self._ended.wait(), _SECONDS_BETWEEN_WRITES)
             except TimeoutError:

@@ -1,103 +1,125 @@
-"""The `jobs` table: everything long, as rows that outlive any process.
+"""Durable jobs: everything long, as rows that outlive any process.
 
-A job is queued, then running, then finished; a finished one never changes again, and the database
-refuses it too. Knows nothing of what jobs do or who runs them.
+A job is queued, then running, then queued again or finished; a finished one never changes again,
+and the database refuses it too. Here they are asked for and looked at; `claims` is the side of
+those who run them. Knows nothing of what jobs do.
 """
 
 from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Collection
-from typing import Any
+from datetime import timedelta
+from typing import Any, TypedDict, Unpack
 
 from pydantic import BaseModel
-from sqlalchemy import Text, func
-from sqlmodel import Field, Session, SQLModel, col, select
+from sqlalchemy import func
+from sqlmodel import Session, col, select
 
-from rune_engine.database import Database, utc_now
-from rune_engine.errors import EngineUnavailableError, JobNotFoundError
+from rune_engine.errors import ConflictError, InvalidInputError
+from rune_engine.jobs.claims import Claims
+from rune_engine.jobs.records import JobRecord, find, storable, with_key
+from rune_engine.jobs.times import LONGEST_DELAY, as_text
 from rune_engine.models import Job, JobKind, JobStatus
-from rune_engine.privacy import redact, redact_json
 
 MAX_PAGE = 500
-_LONGEST_MESSAGE = 1000
-
-
-class JobRecord(SQLModel, table=True):
-    """One row a job. `revision` rises with every change."""
-
-    __tablename__ = "jobs"
-
-    id: str = Field(primary_key=True, sa_type=Text)
-    kind: str = Field(sa_type=Text)
-    status: str = Field(default="queued", sa_type=Text)
-    progress: float = 0.0
-    message: str = Field(default="", sa_type=Text)
-    params: str = Field(sa_type=Text, description="JSON.")
-    result: str | None = Field(default=None, sa_type=Text, description="JSON.")
-    error: str | None = Field(default=None, sa_type=Text, description="JSON.")
-    attempt: int = 0
-    revision: int = 1
-    cancel_requested: bool = False
-    owner: str | None = Field(default=None, sa_type=Text)
-    created_at: str = Field(sa_type=Text)
-    started_at: str | None = Field(default=None, sa_type=Text)
-    finished_at: str | None = Field(default=None, sa_type=Text)
-    project_id: str | None = Field(default=None, sa_type=Text)
-    priority: int = 0
-    run_at: str = Field(default="", sa_type=Text)
-    max_attempts: int = 3
-    idempotency_key: str | None = Field(default=None, sa_type=Text)
-    lease_until: str | None = Field(default=None, sa_type=Text)
-
-    def to_job(self) -> Job:
-        data = self.model_dump(include=set(Job.model_fields))
-        for name in ("params", "result", "error"):
-            data[name] = None if data[name] is None else json.loads(data[name])
-        return Job.model_validate(data)
-
-    def change(self, **values: Any) -> None:
-        for name, value in values.items():
-            setattr(self, name, value)
-        self.revision += 1
-
-    def finish(self, status: JobStatus, message: str, **values: Any) -> None:
-        self.change(status=status, message=message, finished_at=utc_now(), owner=None, **values)
-
+MAX_ATTEMPTS = 3
 
 _OLDEST = (col(JobRecord.created_at), col(JobRecord.id))
 _NEWEST = (col(JobRecord.created_at).desc(), col(JobRecord.id))
 
 
-class JobStore:
+class JobOptions(TypedDict, total=False):
+    """How a job is queued, beside its kind and its parameters.
+
+    `priority`: higher ones start first. `delay_seconds`: at most an hour. `max_attempts`: starts
+    before it is given up. `idempotency_key`: while a job of that key is unfinished, or once one
+    has succeeded, that job is answered instead of a new one. `project_id`: whose data it handles;
+    read from the parameters where they name it. `message`: shown while it waits.
+    """
+
+    priority: int
+    delay_seconds: float
+    max_attempts: int
+    idempotency_key: str | None
+    project_id: str | None
+    message: str
+
+
+class JobStore(Claims):
     """The jobs of one home. Safe to share between threads and between processes.
 
     Every method that takes an id raises JobNotFoundError for an unknown one.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def enqueue(
+        self, kind: JobKind, params: BaseModel | dict[str, Any], **options: Unpack[JobOptions]
+    ) -> Job:
+        """Queue a job, or answer the one that has its idempotency key.
 
-    # --- asking for work -------------------------------------------------------------------
-
-    def enqueue(self, kind: JobKind, params: BaseModel | dict[str, Any]) -> Job:
-        """Queue a job."""
-        data = params.model_dump(mode="json") if isinstance(params, BaseModel) else params
-        record = JobRecord(
-            id=str(uuid.uuid4()), kind=kind, params=json.dumps(data), created_at=utc_now()
-        )
+        Raises:
+            InvalidInputError: an option is out of range.
+        """
         with self._database.writing() as session:
-            session.add(record)
-            session.flush()
-            return record.to_job()
+            return self.enqueue_in(session, kind, params, **options)
+
+    def enqueue_in(
+        self,
+        session: Session,
+        kind: JobKind,
+        params: BaseModel | dict[str, Any],
+        **options: Unpack[JobOptions],
+    ) -> Job:
+        """`enqueue` within a write transaction: the job exists if the rest of it does."""
+        if known := with_key(session, options.get("idempotency_key")):
+            return known.to_job()
+        data = params.model_dump(mode="json") if isinstance(params, BaseModel) else params
+        now = self._clock()
+        record = JobRecord(
+            id=str(uuid.uuid4()),
+            kind=kind,
+            params=json.dumps(data),
+            created_at=as_text(now),
+            run_at=as_text(now + _delay(options)),
+            project_id=options.get("project_id", data.get("project_id")),
+            priority=options.get("priority", 0),
+            max_attempts=max(1, options.get("max_attempts", MAX_ATTEMPTS)),
+            idempotency_key=options.get("idempotency_key"),
+            message=storable(options.get("message", "")),
+        )
+        session.add(record)
+        session.flush()
+        return record.to_job()
+
+    def retry(self, job_id: str) -> Job:
+        """Queue a failed or cancelled job anew, as another job: one that has ended stays.
+
+        Raises:
+            ConflictError: it has not ended, or it succeeded.
+        """
+        with self._database.writing() as session:
+            ended = find(session, job_id).to_job()
+            if ended.status not in ("failed", "cancelled"):
+                raise ConflictError(
+                    f"Job {job_id} is {ended.status}; there is nothing to repeat.",
+                    next_step="Retry jobs that failed or were cancelled.",
+                )
+            return self.enqueue_in(
+                session,
+                ended.kind,
+                ended.params,
+                priority=ended.priority,
+                project_id=ended.project_id,
+                message=f"Repeats job {job_id}.",
+            )
 
     def cancel(self, job_id: str) -> Job:
         """End a queued job, ask a running one to end, leave a finished one as it is."""
         with self._database.writing() as session:
-            record = _get(session, job_id)
+            record = find(session, job_id)
             if record.status == "queued":
-                record.finish("cancelled", "Cancelled before it started.")
+                what = "before it started" if record.attempt == 0 else "while it waited"
+                self._end(session, record, "cancelled", f"Cancelled {what}.")
             elif record.status == "running" and not record.cancel_requested:
                 record.change(cancel_requested=True)
             return record.to_job()
@@ -105,7 +127,7 @@ class JobStore:
     def get(self, job_id: str) -> Job:
         """One job as it is now."""
         with self._database.reading() as session:
-            return _get(session, job_id).to_job()
+            return find(session, job_id).to_job()
 
     def newest(
         self, limit: int = 50, *, offset: int = 0, status: JobStatus | None = None
@@ -117,6 +139,16 @@ class JobStore:
         query = query.offset(max(offset, 0)).limit(min(max(limit, 1), MAX_PAGE))
         with self._database.reading() as session:
             return [record.to_job() for record in session.exec(query)]
+
+    def that_made(self, adapter_id: str) -> Job | None:
+        """The distillation whose result is this adapter."""
+        made = func.json_extract(JobRecord.result, "$.adapter_id") == adapter_id
+        query = select(JobRecord).where(
+            JobRecord.kind == "distill", JobRecord.status == "succeeded", made
+        )
+        with self._database.reading() as session:
+            record = session.exec(query).first()
+            return None if record is None else record.to_job()
 
     def unfinished(self) -> list[Job]:
         """Every queued or running job, oldest first."""
@@ -130,102 +162,12 @@ class JobStore:
         with self._database.reading() as session:
             return dict(session.exec(query).all())
 
-    # --- doing it --------------------------------------------------------------------------
 
-    def claim(self, owner: str, kinds: Collection[str] | None = None) -> Job | None:
-        """Start the oldest queued job (of these kinds); None when there is none."""
-        query = select(JobRecord).where(JobRecord.status == "queued").order_by(*_OLDEST)
-        if kinds is not None:
-            query = query.where(col(JobRecord.kind).in_(kinds))
-        with self._database.writing() as session:
-            record = session.exec(query.limit(1)).first()
-            if record is None:
-                return None
-            record.change(
-                status="running",
-                owner=owner,
-                attempt=record.attempt + 1,
-                started_at=utc_now(),
-                progress=0.0,
-                message="",
-            )
-            return record.to_job()
-
-    def progress(self, job_id: str, fraction: float, message: str) -> None:
-        """Say how far a running job is (0 to 1); nothing happens to any other."""
-        with self._database.writing() as session:
-            record = _get(session, job_id)
-            if record.status == "running":
-                fraction = min(1.0, max(0.0, fraction))
-                record.change(progress=fraction, message=_storable(message))
-
-    def is_cancel_requested(self, job_id: str) -> bool:
-        """Whether somebody wants this job to end."""
-        with self._database.reading() as session:
-            return _get(session, job_id).cancel_requested
-
-    def succeed(self, job_id: str, result: dict[str, Any]) -> Job:
-        """End a running job with its result."""
-        clean = json.dumps(redact_json(result))
-        return self._finish(job_id, "succeeded", "", result=clean, progress=1.0)
-
-    def fail(self, job_id: str, error_envelope: dict[str, Any]) -> Job:
-        """End a running job with the error that ended it, as `RuneError.to_envelope()` data."""
-        message = _storable(str(error_envelope.get("message", "")))
-        clean = json.dumps(redact_json(error_envelope))
-        return self._finish(job_id, "failed", message, error=clean)
-
-    def mark_cancelled(self, job_id: str) -> Job:
-        """End a running job because somebody asked for it."""
-        return self._finish(job_id, "cancelled", "Cancelled.")
-
-    def recover(self, max_attempts: int = 3) -> list[Job]:
-        """Take up the jobs that were running when the last engine ended.
-
-        Call it while holding the engine's lock: then every running row is a dead engine's. Each
-        is queued again, or ended when it was to be cancelled or was started too often.
-
-        Returns:
-            The jobs that changed.
-        """
-        query = select(JobRecord).where(JobRecord.status == "running").order_by(*_OLDEST)
-        with self._database.writing() as session:
-            interrupted = session.exec(query).all()
-            for record in interrupted:
-                _take_up(record, max_attempts)
-            return [record.to_job() for record in interrupted]
-
-    def _finish(self, job_id: str, status: JobStatus, message: str, **values: Any) -> Job:
-        with self._database.writing() as session:
-            record = _get(session, job_id)
-            if record.status == "running":
-                record.finish(status, message, **values)
-            return record.to_job()
-
-
-def _get(session: Session, job_id: str) -> JobRecord:
-    record = session.get(JobRecord, job_id)
-    if record is None:
-        raise JobNotFoundError(
-            f"There is no job {job_id}.", next_step="List the jobs to see their ids."
+def _delay(options: JobOptions) -> timedelta:
+    delay = timedelta(seconds=options.get("delay_seconds", 0.0))
+    if not timedelta() <= delay <= LONGEST_DELAY:
+        raise InvalidInputError(
+            f"A job cannot be delayed by {delay}.",
+            next_step=f"Delays are between 0 and {LONGEST_DELAY.total_seconds():.0f} s.",
         )
-    return record
-
-
-def _take_up(record: JobRecord, max_attempts: int) -> None:
-    if record.cancel_requested:
-        record.finish("cancelled", "Cancelled.")
-    elif record.attempt < max_attempts:
-        record.change(status="queued", owner=None, progress=0.0, message="Waits to start again.")
-    else:
-        error = EngineUnavailableError(
-            f"The engine ended {record.attempt} times while this job ran.",
-            next_step="See the engine's log for why, then start the job again.",
-        )
-        record.finish("failed", error.message, error=json.dumps(error.to_envelope()))
-
-
-def _storable(message: str) -> str:
-    """A message from anywhere, without secrets, as text that SQLite and JSON can hold."""
-    clean = redact(message).text[:_LONGEST_MESSAGE].replace("\0", "")
-    return clean.encode("utf-8", "replace").decode("utf-8")
+    return delay

@@ -26,11 +26,13 @@ def check_run_task(params: RunTaskParams, base_model_id: str, registry: AdapterR
 
     Raises:
         AdapterNotFoundError: there is no adapter of that id.
+        AdapterForgottenError: what it learnt from was forgotten.
+        AdapterCorruptedError: its files are not what was stored.
         AdapterBaseModelMismatchError: it was made for another base model.
         InvalidInputError: the workspace is not an absolute path of a folder.
     """
     if params.adapter not in ("auto", "none"):
-        made_for = registry.retrieve_by_id(params.adapter).base_model_id
+        made_for = registry.verified_ref(params.adapter).base_model_id
         if made_for != base_model_id:
             raise AdapterBaseModelMismatchError(
                 f"Adapter {params.adapter} was made for the base model {made_for!r}, not for "

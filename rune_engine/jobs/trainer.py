@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from rune_engine.errors import TrainingError, from_envelope
+from rune_engine.errors import TrainerDiedError, TrainingError, from_envelope
 from rune_engine.jobs.progress import Report
 from rune_engine.models import TrainerJob, TrainerResult
 from rune_engine.privacy import redact
@@ -54,7 +54,8 @@ class Trainers:
         Cancelling ends the trainer and everything it started.
 
         Raises:
-            TrainingError: the trainer died, or did not keep to the protocol.
+            TrainerDiedError: a signal ended the trainer; it may be started again.
+            TrainingError: it ended without a result, or did not keep to the protocol.
             RuneError: the error that the trainer reported.
         """
         job_file = folder / "job.json"
@@ -143,10 +144,10 @@ def _result(event: dict[str, Any]) -> TrainerResult:
 
 
 def _died(exit_code: int, stderr: Path) -> TrainingError:
-    cause = f"exit code {exit_code}"
+    kind, cause = TrainingError, f"exit code {exit_code}"
     next_step = "Read the end of its output above, correct what it names, and distill again."
     if exit_code < 0:
-        cause = f"signal {signal.Signals(-exit_code).name}"
+        kind, cause = TrainerDiedError, f"signal {signal.Signals(-exit_code).name}"
         next_step = (
             "If it was out of memory, close other programs or lower `rank`; then distill again."
         )
@@ -154,7 +155,7 @@ def _died(exit_code: int, stderr: Path) -> TrainingError:
         log.seek(max(0, stderr.stat().st_size - _TAIL_BYTES))
         tail = log.read().decode("utf-8", errors="replace").strip()
     message = f"The trainer died ({cause}) before it had a result."
-    return TrainingError(f"{message}\n{tail}".strip(), next_step=next_step)
+    return kind(f"{message}\n{tail}".strip(), next_step=next_step)
 
 
 async def _exit_code(process: Process) -> int:

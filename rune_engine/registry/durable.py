@@ -9,13 +9,13 @@ import fcntl
 import os
 import shutil
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def flush_to_disk(descriptor: int) -> None:
@@ -29,7 +29,7 @@ def flush_to_disk(descriptor: int) -> None:
 
 def flush_folder(folder: Path) -> None:
     """Make names that were added to `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.open(folder, _FOLDER)
     try:
         flush_to_disk(descriptor)
     finally:
@@ -57,14 +57,45 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def sweep(folder: Path, older_than_seconds: float) -> None:
-    """Remove what interrupted writers left in the scratch `folder`, once it is old."""
-    limit = time.time() - older_than_seconds
-    for entry in folder.iterdir():
-        with suppress(FileNotFoundError):  # another process sweeps too
-            if entry.lstat().st_mtime >= limit:
-                continue
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry, ignore_errors=True)
-            else:
-                entry.unlink()
+@contextmanager
+def in_use(scratch: Path) -> Iterator[None]:
+    """Within the block nobody sweeps `scratch`; any number of writers may be in it at once."""
+    descriptor = os.open(scratch, _FOLDER)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)  # only a sweep makes it wait
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def swept(scratch: Path) -> Iterator[bool]:
+    """Empty the `scratch` folder of what interrupted writers left; no writer starts in the block.
+
+    Yields False, and has done nothing, while somebody writes there: how old a file looks says
+    nothing, as clocks jump.
+    """
+    descriptor = os.open(scratch, _FOLDER)
+    try:
+        free = _lock_alone(descriptor)
+        for entry in scratch.iterdir() if free else ():
+            remove(entry)
+        yield free
+    finally:
+        os.close(descriptor)
+
+
+def _lock_alone(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def remove(entry: Path) -> None:
+    """Remove a file, a link or a folder with all that is in it."""
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry, ignore_errors=True)
+    else:
+        entry.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """Adapters' files: how they get on disk once and for all, and how they are checked on the way out.
 
-    objects/tmp/                       scratch, swept when old
+    objects/tmp/                       scratch, emptied when nobody writes there
     objects/<aa>/<sha256>.safetensors  weights by content, read-only, never replaced
     adapters/<id>/                     what PEFT loads: a hard link to the object, and its config
 
@@ -13,10 +13,9 @@ import errno
 import hashlib
 import json
 import os
-import shutil
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
@@ -28,14 +27,20 @@ from rune_engine.errors import (
     AdapterCorruptedError,
     InvalidInputError,
 )
-from rune_engine.registry.durable import flush_folder, make_folder, new_file, sweep
+from rune_engine.registry.durable import (
+    flush_folder,
+    in_use,
+    make_folder,
+    new_file,
+    remove,
+    swept,
+)
 from rune_engine.registry.lora_config import LoraAdapterConfig, parse_lora_config
 from rune_engine.registry.weights import MAX_WEIGHTS_BYTES, check_weights
 
 WEIGHTS_NAME = "adapter_model.safetensors"
 CONFIG_NAME = "adapter_config.json"
 _CHUNK = 1024**2
-_STALE_SECONDS = 3600.0
 _LOST = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EIO)
 
 
@@ -57,24 +62,31 @@ class StagedAdapter:
     stored: Stored
 
     def place(self) -> None:
-        """Give the folder its name. Call it while holding the database's write lock.
+        """Give the folder its name. Call it while holding the database's write lock, when no row
+        has the name: an adapter's folder that has it is of a writer that never came to its row.
 
         Raises:
-            AdapterAlreadyExistsError: the name is taken.
+            AdapterAlreadyExistsError: something else has the name.
         """
-        if os.path.lexists(self.final):
+        if _is_adapter(self.final):
+            self.final.rename(self.stray)
+        elif os.path.lexists(self.final):
             raise AdapterAlreadyExistsError(
-                f"There is already a folder for adapter {self.final.name}.",
-                next_step="Adapters are never replaced: store it under a new id.",
+                f"There is already something else at {self.final}.",
+                next_step="Move it away, or store the adapter under a new id.",
             )
         self.folder.rename(self.final)
         flush_folder(self.final.parent)
 
-    def discard(self) -> None:
-        """Take everything back that is not the shared object."""
-        if not self.folder.exists() and self.final.exists():
-            self.final.rename(self.folder)
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def clean_up(self) -> None:
+        """Empty the scratch folder. What was placed stays: whether a commit that failed is on
+        disk is known to nobody, so its row may yet appear."""
+        for folder in (self.folder, self.stray):
+            remove(folder)
+
+    @property
+    def stray(self) -> Path:
+        return self.folder.with_suffix(".stray")
 
 
 class AdapterFiles:
@@ -86,10 +98,31 @@ class AdapterFiles:
         self._scratch = config.objects_path / "tmp"
 
     def prepare(self) -> None:
-        """Make the folders and sweep what interrupted writers left behind."""
+        """Make the folders and empty the scratch folder, unless somebody writes there."""
         for folder in (self._adapters, self._objects, self._scratch):
             make_folder(folder)
-        sweep(self._scratch, _STALE_SECONDS)
+        with swept(self._scratch):
+            pass
+
+    def sweep(self, rows: Callable[[], Mapping[str, str]]) -> bool:
+        """Remove what interrupted writers left: all that no row leads to.
+
+        Args:
+            rows: asked for the sha256 of every adapter's weights by id, once no writer is left.
+
+        Returns:
+            False, and nothing is removed, when somebody writes at this moment.
+        """
+        with swept(self._scratch) as alone:
+            known = rows() if alone else {}
+            for folder in self._adapters.iterdir() if alone else ():
+                if folder.name not in known and _is_adapter(folder):
+                    remove(folder)
+            objects = set(known.values())
+            for path in self._objects.glob("*/*.safetensors") if alone else ():
+                if path.stem not in objects:
+                    remove(path)
+        return alone
 
     @contextmanager
     def staged(
@@ -97,20 +130,20 @@ class AdapterFiles:
     ) -> Iterator[StagedAdapter]:
         """Put an adapter on disk under a scratch name; place it, or it is gone after the block."""
         folder = self._scratch / uuid.uuid4().hex
-        weights, size = self._publish(source, lora)
-        folder.mkdir(mode=0o700)
         config = lora.to_bytes()
-        stored = Stored(weights, hashlib.sha256(config).hexdigest(), size)
-        staged = StagedAdapter(folder, self._adapters / adapter_id, stored)
-        try:
-            os.link(self._object(weights), folder / WEIGHTS_NAME)
-            with new_file(folder / CONFIG_NAME) as file:
-                file.write(config)
-            flush_folder(folder)
-            yield staged
-        except BaseException:
-            staged.discard()
-            raise
+        with in_use(self._scratch):
+            weights, size = self._publish(source, lora)
+            stored = Stored(weights, hashlib.sha256(config).hexdigest(), size)
+            staged = StagedAdapter(folder, self._adapters / adapter_id, stored)
+            try:
+                folder.mkdir(mode=0o700)
+                os.link(self._object(weights), folder / WEIGHTS_NAME)
+                with new_file(folder / CONFIG_NAME) as file:
+                    file.write(config)
+                flush_folder(folder)
+                yield staged
+            finally:
+                staged.clean_up()
 
     def verify(self, adapter_id: str, stored: Stored) -> Path:
         """Read an adapter's files again; its folder, when they are what was stored.
@@ -177,6 +210,13 @@ class AdapterFiles:
 
     def _object(self, sha256: str) -> Path:
         return self._objects / sha256[:2] / f"{sha256}.safetensors"
+
+
+def _is_adapter(folder: Path) -> bool:
+    """Whether a folder holds the files of an adapter, and nothing else."""
+    if not folder.is_dir() or folder.is_symlink():
+        return False
+    return {path.name for path in folder.iterdir()} == {WEIGHTS_NAME, CONFIG_NAME}
 
 
 class _Damaged(OSError):

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import Field as ModelField
 from pydantic import StringConstraints, TypeAdapter, ValidationError
-from sqlalchemy import ColumnElement, Text
-from sqlmodel import Field, SQLModel, col
+from sqlalchemy import Text
+from sqlmodel import Field, SQLModel
 
 from rune_engine.errors import InvalidIdError
 from rune_engine.models import (
@@ -111,18 +111,3 @@ class AdapterFilter:
     hierarchy_level: HierarchyLevel | None = None
     training_task_hash: str | None = None
     include_archived: bool = False
-
-    def conditions(self) -> list[ColumnElement[bool]]:
-        """The filter as SQL conditions on `AdapterRecord`."""
-        wanted = (
-            (AdapterRecord.project_id, self.project_id),
-            (AdapterRecord.domain, self.domain),
-            (AdapterRecord.task_type, self.task_type),
-            (AdapterRecord.base_model_id, self.base_model_id),
-            (AdapterRecord.hierarchy_level, self.hierarchy_level),
-            (AdapterRecord.training_task_hash, self.training_task_hash),
-        )
-        conditions = [col(column) == value for column, value in wanted if value is not None]
-        if not self.include_archived:
-            conditions.append(col(AdapterRecord.is_archived).is_(False))
-        return conditions

@@ -8,32 +8,28 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import func
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from rune_engine.config import RuneConfig
 from rune_engine.database import Database, storage_errors, utc_now
 from rune_engine.errors import (
     AdapterAlreadyExistsError,
-    AdapterNotFoundError,
+    AdapterForgottenError,
     InvalidInputError,
 )
 from rune_engine.inference.provider import AdapterRef
 from rune_engine.models import AdapterInfo, AdapterPage
+from rune_engine.registry import lifecycle, queries
 from rune_engine.registry.files import WEIGHTS_NAME, AdapterFiles, Stored
 from rune_engine.registry.lora_config import parse_lora_config
 from rune_engine.registry.records import AdapterDraft, AdapterFilter, AdapterRecord, check_id
 from rune_engine.registry.weights import AdapterWeights
 
 MAX_PAGE = 500
-_EVERYTHING = AdapterFilter(include_archived=True)
-_NEWEST = (col(AdapterRecord.created_at).desc(), col(AdapterRecord.id))
-_BEST = (col(AdapterRecord.fitness_score).desc().nulls_last(), *_NEWEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +48,23 @@ class AdapterRegistry:
         self._database = database
         self._home = config.home
         self._files = AdapterFiles(config)
+        self._info = queries.infos(config.home)
         with storage_errors(self._home):
             self._files.prepare()
 
     # --- in --------------------------------------------------------------------------------
 
-    def store(self, draft: AdapterDraft, weights: AdapterWeights) -> AdapterInfo:
+    def store(
+        self, draft: AdapterDraft, weights: AdapterWeights, *, caused_by: str = "user"
+    ) -> AdapterInfo:
         """Store a new adapter; all of it or nothing.
+
+        `caused_by` is "user", "schedule" or a job's id, for the event.
 
         Raises:
             InvalidIdError: the id could spell a path.
             InvalidInputError: weights or configuration are not a plain LoRA.
-            AdapterAlreadyExistsError: the id, or its folder, is taken.
+            AdapterAlreadyExistsError: the id is taken, or something is where its folder goes.
             AdapterNotFoundError: a parent does not exist.
             DiskFullError, HomeNotWritableError, StorageError: nothing was stored.
         """
@@ -76,16 +77,28 @@ class AdapterRegistry:
                 with self._database.writing() as session:
                     _refuse_taken(session, adapter_id)
                     record = self._record(session, draft, staged.stored, lora.r)
-                    session.add(record)
-                    session.flush()
+                    lifecycle.add(session, record, caused_by=caused_by)
                     info = record.to_info(self._home)
                     staged.place()
                 return info
 
+    def sweep(self) -> bool:
+        """Remove what interrupted writers left: files and folders that no adapter's row leads to.
+
+        Returns:
+            False, and nothing is removed, when somebody stores an adapter at this moment.
+        """
+        with storage_errors(self._home):
+            return self._files.sweep(self._weights_by_id)
+
+    def _weights_by_id(self) -> dict[str, str]:
+        with self._database.reading() as session:
+            return dict(session.exec(select(AdapterRecord.id, AdapterRecord.file_hash)).all())
+
     def _record(
         self, session: Session, draft: AdapterDraft, stored: Stored, rank: int
     ) -> AdapterRecord:
-        parents = [_get(session, parent) for parent in draft.parent_ids]
+        parents = [lifecycle.get(session, parent) for parent in draft.parent_ids]
         inherited = draft.model_dump(exclude={"version", "generation", "parent_ids"})
         return AdapterRecord(
             **inherited,
@@ -110,12 +123,15 @@ class AdapterRegistry:
         Raises:
             AdapterNotFoundError: there is no such adapter.
         """
-        with self._database.reading() as session:
-            return _get(session, check_id(adapter_id)).to_info(self._home)
+        rows = self._database.query(queries.BY_ID, [check_id(adapter_id)])
+        if not rows:
+            raise lifecycle.not_found(adapter_id)
+        return self._info(rows[0])
 
     def query_by_task_type(self, task_type: str) -> list[AdapterInfo]:
         """Every adapter of a task type, newest first, without archived ones."""
-        return self._query(AdapterFilter(task_type=task_type))
+        rows = self._database.query(*queries.newest(AdapterFilter(task_type=task_type)))
+        return [self._info(row) for row in rows]
 
     def query_best_for_task(
         self, task_type: str, *, project_id: str | None = None, base_model_id: str | None = None
@@ -126,15 +142,24 @@ class AdapterRegistry:
         )
 
     def best(self, wanted: AdapterFilter) -> AdapterInfo | None:
-        """The fittest of the wanted adapters, unevaluated ones last, then the newest."""
-        query = select(AdapterRecord).where(*wanted.conditions()).order_by(*_BEST).limit(1)
-        with self._database.reading() as session:
-            record = session.exec(query).first()
-            return record.to_info(self._home) if record else None
+        """The fittest of the wanted adapters, unevaluated ones last, then the newest.
+
+        Never an archived or forgotten one, whatever `wanted` includes.
+        """
+        rows = self._database.query(*queries.best(wanted))
+        return self._info(rows[0]) if rows else None
+
+    def exists(self, wanted: AdapterFilter) -> bool:
+        """Whether there is any of the wanted adapters."""
+        return bool(self._database.query(*queries.exists(wanted)))
+
+    def count(self, wanted: AdapterFilter) -> int:
+        """How many of the wanted adapters there are."""
+        return int(self._database.query(*queries.count(wanted))[0][0])
 
     def list_all(self) -> list[AdapterInfo]:
         """Every adapter, newest first, archived ones included."""
-        return self._query(_EVERYTHING)
+        return [self._info(row) for row in self._database.query(queries.EVERYTHING)]
 
     def page(
         self,
@@ -156,13 +181,12 @@ class AdapterRegistry:
             include_archived=include_archived,
         )
         offset, limit = max(offset, 0), min(max(limit, 1), MAX_PAGE)
-        conditions = wanted.conditions()
-        query = select(AdapterRecord).where(*conditions).order_by(*_NEWEST)
-        with self._database.reading() as session:
-            total = session.exec(
-                select(func.count()).select_from(AdapterRecord).where(*conditions)
-            ).one()
-            adapters = self._infos(session.exec(query.offset(offset).limit(limit)).all())
+        count, counted = queries.count(wanted)
+        newest, values = queries.newest(wanted)
+        with self._database.snapshot() as connection:
+            total = connection.execute(count, counted).fetchone()[0]
+            rows = connection.execute(f"{newest} LIMIT ? OFFSET ?", [*values, limit, offset])
+            adapters = [self._info(row) for row in rows]
         end = offset + len(adapters)
         return AdapterPage(
             adapters=adapters,
@@ -173,11 +197,7 @@ class AdapterRegistry:
 
     def counts(self) -> AdapterCounts:
         """How many adapters there are, by project."""
-        query = select(AdapterRecord.project_id, AdapterRecord.is_archived, func.count()).group_by(
-            col(AdapterRecord.project_id), col(AdapterRecord.is_archived)
-        )
-        with self._database.reading() as session:
-            rows = session.exec(query).all()
+        rows = self._database.query(queries.COUNTS)
         by_project = {project: count for project, archived, count in rows if not archived}
         archived = sum(count for _, archived, count in rows if archived)
         return AdapterCounts(sum(by_project.values()), archived, by_project)
@@ -187,26 +207,41 @@ class AdapterRegistry:
 
         Raises:
             AdapterNotFoundError: there is no such adapter.
+            AdapterForgottenError: something that it learnt from was forgotten.
             AdapterCorruptedError: its files are not what was stored.
         """
-        with self._database.reading() as session:
-            record = _get(session, check_id(adapter_id))
-            stored = Stored(record.file_hash, record.config_hash, record.file_size_bytes)
-            base_model_id = record.base_model_id
+        rows = self._database.query(queries.STORED, [check_id(adapter_id)])
+        if not rows:
+            raise lifecycle.not_found(adapter_id)
+        weights_sha256, config_sha256, size, base_model_id, forgotten_at = rows[0]
+        if forgotten_at is not None:
+            raise _forgotten(adapter_id)
         with storage_errors(self._home):
-            folder = self._files.verify(adapter_id, stored)
-        return AdapterRef(adapter_id, folder, stored.weights_sha256, base_model_id)
+            folder = self._files.verify(adapter_id, Stored(weights_sha256, config_sha256, size))
+        return AdapterRef(adapter_id, folder, weights_sha256, base_model_id)
 
     # --- what is learnt of an adapter later ------------------------------------------------
 
-    def archive(self, adapter_id: str) -> AdapterInfo:
+    def archive(self, adapter_id: str, *, reason: str = "", caused_by: str = "user") -> AdapterInfo:
         """Take an adapter out of use; its files and its row stay."""
-        return self._describe(adapter_id, is_archived=True)
+        with self._database.writing() as session:
+            return lifecycle.archive(
+                session, check_id(adapter_id), reason=reason, caused_by=caused_by
+            ).to_info(self._home)
 
     def update_fitness(
-        self, adapter_id: str, pass_rate: float | None, fitness_score: float | None
+        self,
+        adapter_id: str,
+        pass_rate: float | None,
+        fitness_score: float | None,
+        *,
+        tasks: int | None = None,
+        samples_per_task: int | None = None,
+        caused_by: str = "user",
     ) -> AdapterInfo:
         """Record an evaluation: `pass_rate` is 0 to 1, `fitness_score` any finite number.
+
+        `tasks` and `samples_per_task` say how much it rests on; they are kept in its event.
 
         Raises:
             InvalidInputError: a number is out of range.
@@ -217,31 +252,30 @@ class AdapterRegistry:
                 f"pass_rate {pass_rate} or fitness_score {fitness_score} is out of range.",
                 next_step="pass_rate is between 0 and 1, fitness_score a finite number.",
             )
-        return self._describe(adapter_id, pass_rate=pass_rate, fitness_score=fitness_score)
-
-    def _describe(self, adapter_id: str, **changes: Any) -> AdapterInfo:
         with self._database.writing() as session:
-            record = _get(session, check_id(adapter_id))
-            for column, value in changes.items():
-                setattr(record, column, value)
-            return record.to_info(self._home)
+            return lifecycle.measure(
+                session,
+                check_id(adapter_id),
+                pass_rate=pass_rate,
+                fitness_score=fitness_score,
+                tasks=tasks,
+                samples_per_task=samples_per_task,
+                caused_by=caused_by,
+            ).to_info(self._home)
 
-    def _query(self, wanted: AdapterFilter) -> list[AdapterInfo]:
-        query = select(AdapterRecord).where(*wanted.conditions()).order_by(*_NEWEST)
-        with self._database.reading() as session:
-            return self._infos(session.exec(query).all())
+    def forget(self, adapter_ids: Collection[str], *, caused_by: str = "user") -> list[str]:
+        """Take adapters out of use for good; see `lifecycle.mark_forgotten`."""
+        with self._database.writing() as session:
+            return lifecycle.mark_forgotten(
+                session, [check_id(adapter_id) for adapter_id in adapter_ids], caused_by=caused_by
+            )
 
-    def _infos(self, records: Sequence[AdapterRecord]) -> list[AdapterInfo]:
-        return [record.to_info(self._home) for record in records]
 
-
-def _get(session: Session, adapter_id: str) -> AdapterRecord:
-    record = session.get(AdapterRecord, adapter_id)
-    if record is None:
-        raise AdapterNotFoundError(
-            f"There is no adapter {adapter_id}.", next_step="List the adapters to see their ids."
-        )
-    return record
+def _forgotten(adapter_id: str) -> AdapterForgottenError:
+    return AdapterForgottenError(
+        f"Adapter {adapter_id} is not used any more: something that it learnt from was forgotten.",
+        next_step="Distill again: it learns from what is left.",
+    )
 
 
 def _refuse_taken(session: Session, adapter_id: str) -> None:

@@ -28,13 +28,10 @@ class Router:
         return RetrievedAdapter(adapter=None, reason=self._why_none(project_id, base_model_id))
 
     def _why_none(self, project_id: str, base_model_id: str) -> str:
-        mine = self._registry.best(AdapterFilter(project_id=project_id))
-        if mine is None:
+        if not self._registry.exists(AdapterFilter(project_id=project_id)):
             return f"Project {project_id} has no adapter in use yet; distill its trajectories."
-        fits = self._registry.best(
-            AdapterFilter(project_id=project_id, base_model_id=base_model_id)
-        )
-        if fits is None:
+        fitting = AdapterFilter(project_id=project_id, base_model_id=base_model_id)
+        if not self._registry.exists(fitting):
             return (
                 f"Project {project_id} has adapters, but none for the base model {base_model_id}."
             )

@@ -10,18 +10,20 @@ import asyncio
 import logging
 import os
 import shutil
-from typing import Self
+from typing import Self, Unpack
 
 import rune_engine
 from rune_engine.config import RuneConfig
 from rune_engine.database import Database, open_database
 from rune_engine.errors import BaseModelNotFoundError
+from rune_engine.forgetting import Forgetting
 from rune_engine.inference.factory import ProviderPool
 from rune_engine.jobs import submission
 from rune_engine.jobs.distill import Distill
+from rune_engine.jobs.owner import this_process
 from rune_engine.jobs.run_task import RunTask
 from rune_engine.jobs.runner import JobRunner
-from rune_engine.jobs.store import JobStore
+from rune_engine.jobs.store import JobOptions, JobStore
 from rune_engine.jobs.trainer import Trainers
 from rune_engine.models import (
     FINISHED,
@@ -30,6 +32,7 @@ from rune_engine.models import (
     Job,
     JobKind,
     MemoryStatus,
+    Model,
     ProjectState,
     RecordedTrajectory,
     RecordingParams,
@@ -70,6 +73,7 @@ class Engine:
         self.trajectories = TrajectoryStore(database)
         self.consent = Consent(database)
         self.jobs = JobStore(database)
+        self.forgetting = Forgetting(database, config)
         self.providers = ProviderPool(config)
         self.sandbox = Sandbox(config.sandbox)
         self.activity = Activity()
@@ -81,7 +85,7 @@ class Engine:
             },
             capacity={"run_task": TASKS_AT_ONCE, "distill": 1},
             scratch=config.jobs_path,
-            owner=f"engine-{os.getpid()}",
+            owner=this_process(),
             on_crash=self._crashed,
         )
         self._database = database
@@ -98,7 +102,7 @@ class Engine:
 
     def start(self) -> None:
         """Take up the jobs that the last engine left, then whatever comes."""
-        for job in self.jobs.recover():
+        for job in self.jobs.take_up():
             log.info("Job %s was interrupted; it is %s now", job.id, job.status)
         self._sweep_scratch()
         self.runner.start()
@@ -172,19 +176,19 @@ class Engine:
             params.project_id, params.domain, params.task_type, base_model_id
         )
 
-    async def submit_run_task(self, params: RunTaskParams) -> Job:
+    async def submit_run_task(self, params: RunTaskParams, **options: Unpack[JobOptions]) -> Job:
         """Queue a task without its secrets, once nothing is known that would make it fail."""
         params = await asyncio.to_thread(redact_params, params)
         provider = self.providers.get(params.base_model)
         check = submission.check_run_task
         await asyncio.to_thread(check, params, provider.base_model_id, self.registry)
-        return await self._enqueue("run_task", params)
+        return await self._enqueue("run_task", params, **options)
 
-    async def submit_distill(self, params: DistillParams) -> Job:
+    async def submit_distill(self, params: DistillParams, **options: Unpack[JobOptions]) -> Job:
         """Queue a distillation, once there is something to distill and a model to distill for."""
         check = submission.check_distill
         await asyncio.to_thread(check, params, self.config, self.trajectories)
-        return await self._enqueue("distill", params)
+        return await self._enqueue("distill", params, **options)
 
     async def wait_for_job(self, job_id: str, after_revision: int, seconds: float) -> Job:
         """The job once its revision is above `after_revision`, it ended, or time is up."""
@@ -219,7 +223,13 @@ class Engine:
             self.jobs,
         )
 
-    async def _enqueue(self, kind: JobKind, params: RunTaskParams | DistillParams) -> Job:
-        job = await asyncio.to_thread(self.jobs.enqueue, kind, params)
+    async def retry(self, job_id: str) -> Job:
+        """Queue a failed or cancelled job anew, as another job."""
+        job = await asyncio.to_thread(self.jobs.retry, job_id)
+        self.runner.wake()
+        return job
+
+    async def _enqueue(self, kind: JobKind, params: Model, **options: Unpack[JobOptions]) -> Job:
+        job = await asyncio.to_thread(lambda: self.jobs.enqueue(kind, params, **options))
         self.runner.wake()
         return job

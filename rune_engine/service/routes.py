@@ -12,6 +12,8 @@ from rune_engine.models import (
     AdapterPage,
     DistillParams,
     EngineHealth,
+    ForgetParams,
+    ForgetReport,
     Identifier,
     Job,
     JobPage,
@@ -25,6 +27,7 @@ from rune_engine.models import (
     RunTaskParams,
     TrajectoryDraft,
 )
+from rune_engine.service import forget as forgetting
 from rune_engine.service.engine import Engine
 
 router = APIRouter()
@@ -108,6 +111,21 @@ async def get_job(
 @router.post("/jobs/{job_id}/cancel")
 async def cancel_job(engine: TheEngine, job_id: Identifier) -> Job:
     return await engine.runner.cancel(job_id)
+
+
+@router.post("/jobs/{job_id}/retry", status_code=202)
+async def retry_job(engine: TheEngine, job_id: Identifier) -> Job:
+    return await engine.retry(job_id)
+
+
+@router.post("/forget/look")
+def look_at_forgetting(engine: TheEngine, params: ForgetParams) -> ForgetReport:
+    return engine.forgetting.look(params)
+
+
+@router.post("/forget")
+async def forget(engine: TheEngine, params: ForgetParams) -> ForgetReport:
+    return await forgetting.forget(engine, params)
 
 
 # A project's id has slashes in it, so it is no part of the path.

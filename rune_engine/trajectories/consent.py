@@ -5,26 +5,32 @@ A project that was never spoken of is recorded.
 
 from __future__ import annotations
 
-from sqlmodel import Session
+import sqlite3
 
 from rune_engine import events
-from rune_engine.database import Database
+from rune_engine.database import Database, driver
 from rune_engine.errors import ProjectOptedOutError
 
+_NEWEST = """
+SELECT kind FROM lifecycle_events
+WHERE subject = ? AND kind IN ('project_opted_out', 'project_opted_in')
+ORDER BY seq DESC LIMIT 1
+"""
 
-def is_recorded(session: Session, project_id: str) -> bool:
+
+def is_recorded(connection: sqlite3.Connection, project_id: str) -> bool:
     """Whether trajectories of a project may be stored and learnt from."""
-    newest = events.newest(session, project_id, "project_opted_out", "project_opted_in")
-    return newest is None or newest.kind == "project_opted_in"
+    newest = connection.execute(_NEWEST, [project_id]).fetchone()
+    return newest is None or newest[0] == "project_opted_in"
 
 
-def require_recorded(session: Session, project_id: str) -> None:
+def require_recorded(connection: sqlite3.Connection, project_id: str) -> None:
     """Refuse a project that is not recorded.
 
     Raises:
         ProjectOptedOutError: its user turned recording off.
     """
-    if not is_recorded(session, project_id):
+    if not is_recorded(connection, project_id):
         raise ProjectOptedOutError(
             f"Recording is turned off for the project {project_id}; nothing was stored.",
             next_step="`rune project on` turns it on again.",
@@ -39,13 +45,13 @@ class Consent:
 
     def is_recorded(self, project_id: str) -> bool:
         """Whether trajectories of a project may be stored and learnt from."""
-        with self._database.reading() as session:
-            return is_recorded(session, project_id)
+        with self._database.snapshot() as connection:
+            return is_recorded(connection, project_id)
 
     def set(self, project_id: str, *, recorded: bool) -> None:
         """Turn recording of a project on or off; what it was already is not written again."""
         with self._database.writing() as session:
-            if is_recorded(session, project_id) == recorded:
+            if is_recorded(driver(session), project_id) == recorded:
                 return
             kind = "project_opted_in" if recorded else "project_opted_out"
             events.append(session, kind, project_id, project_id=project_id)  # type: ignore[arg-type]

@@ -1,14 +1,11 @@
-"""The tables `sessions`, `trajectories` and `attempts`, between rows and wire models."""
+"""The tables of what happened and of what was forgotten, and which trajectories teach."""
 
 from __future__ import annotations
-
-import json
-from collections.abc import Sequence
 
 from sqlalchemy import Text
 from sqlmodel import Field, SQLModel
 
-from rune_engine.models import Attempt, Trajectory, TrajectoryDraft
+from rune_engine.models import TrajectoryDraft
 from rune_engine.suspicion import suspicion_of
 
 
@@ -44,27 +41,6 @@ class TrajectoryRecord(SQLModel, table=True):
     content_hash: str = Field(sa_type=Text)
     created_at: str = Field(sa_type=Text)
 
-    @classmethod
-    def from_draft(
-        cls, draft: TrajectoryDraft, *, id: str, session_id: str, content_hash: str, now: str
-    ) -> TrajectoryRecord:
-        return cls(
-            **draft.model_dump(exclude={"attempts", "session_id"}),
-            id=id,
-            session_id=session_id,
-            content_hash=content_hash,
-            created_at=now,
-            distillable=is_distillable(draft),
-        )
-
-    def to_trajectory(self, attempts: Sequence[AttemptRecord]) -> Trajectory:
-        return Trajectory.model_validate(
-            {
-                **self.model_dump(exclude={"distillable"}),
-                "attempts": [attempt.to_attempt() for attempt in attempts],
-            }
-        )
-
 
 class AttemptRecord(SQLModel, table=True):
     """One row an attempt, in the order in which they were made."""
@@ -80,18 +56,16 @@ class AttemptRecord(SQLModel, table=True):
     tests_passed: bool | None = None
     verdict: str | None = Field(default=None, sa_type=Text, description="JSON.")
 
-    @classmethod
-    def from_attempt(cls, trajectory_id: str, position: int, attempt: Attempt) -> AttemptRecord:
-        data = attempt.model_dump()
-        if attempt.verdict is not None:
-            data["verdict"] = json.dumps(attempt.verdict)
-        return cls(trajectory_id=trajectory_id, position=position, **data)
 
-    def to_attempt(self) -> Attempt:
-        data = self.model_dump(exclude={"trajectory_id", "position"})
-        if self.verdict is not None:
-            data["verdict"] = json.loads(self.verdict)
-        return Attempt.model_validate(data)
+class ErasureRecord(SQLModel, table=True):
+    """That a trajectory was forgotten: no text, only what recognises it."""
+
+    __tablename__ = "erasures"
+
+    trajectory_id: str = Field(primary_key=True, sa_type=Text)
+    session_id: str = Field(sa_type=Text)
+    content_hash: str = Field(sa_type=Text)
+    at: str = Field(sa_type=Text)
 
 
 def is_distillable(draft: TrajectoryDraft) -> bool:

@@ -7,25 +7,21 @@ once. Knows nothing of adapters or of how trajectories become one.
 from __future__ import annotations
 
 import json
+import sqlite3
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
-from sqlalchemy import ColumnElement, func
-from sqlmodel import Session, col, select
-
-from rune_engine.database import Database, utc_now
-from rune_engine.errors import TrajectoryNotFoundError
+from rune_engine.database import Database, driver, utc_now
+from rune_engine.errors import TrajectoryForgottenError, TrajectoryNotFoundError
 from rune_engine.models import Trajectory, TrajectoryDraft
+from rune_engine.trajectories import queries
 from rune_engine.trajectories.checks import check_draft, content_hash
 from rune_engine.trajectories.consent import require_recorded
-from rune_engine.trajectories.records import AttemptRecord, SessionRecord, TrajectoryRecord
+from rune_engine.trajectories.records import is_distillable
 from rune_engine.trajectories.redaction import redact_draft
 
 MAX_PAGE = 100
-_NEWEST = (col(TrajectoryRecord.created_at).desc(), col(TrajectoryRecord.id))
-_OLDEST = (col(TrajectoryRecord.created_at), col(TrajectoryRecord.id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +56,23 @@ class TrajectoryStore:
         Raises:
             ProjectOptedOutError: its project may not be recorded.
             InvalidTrajectoryError: it contradicts itself, or holds text that is not UTF-8.
+            TrajectoryForgottenError: it was forgotten, and stays so.
             DiskFullError, HomeNotWritableError, StorageError: nothing was stored.
         """
         check_draft(draft)
         draft = redact_draft(draft)
         digest = content_hash(draft)
-        same = select(TrajectoryRecord).where(TrajectoryRecord.content_hash == digest)
+        distillable = is_distillable(draft)
         with self._database.writing() as session:
-            require_recorded(session, draft.project_id)
-            stored = session.exec(same).first()
-            record = stored or _insert(session, draft, digest)
-            return _whole(session, [record])[0], stored is not None
+            connection = driver(session)
+            require_recorded(connection, draft.project_id)
+            stored = connection.execute(queries.BY_CONTENT, [digest]).fetchall()
+            if stored:
+                return queries.whole(connection, stored)[0], True
+            _refuse_forgotten(connection, digest)
+            trajectory = _stamped(draft, digest)
+            _insert(connection, trajectory, distillable)
+        return trajectory, False
 
     def get(self, trajectory_id: str) -> Trajectory:
         """One trajectory with its attempts.
@@ -78,11 +80,11 @@ class TrajectoryStore:
         Raises:
             TrajectoryNotFoundError: there is none of that id.
         """
-        with self._database.reading() as session:
-            record = session.get(TrajectoryRecord, trajectory_id)
-            if record is None:
+        with self._database.snapshot() as connection:
+            rows = connection.execute(queries.BY_ID, [trajectory_id]).fetchall()
+            if not rows:
                 raise _not_found(trajectory_id)
-            return _whole(session, [record])[0]
+            return queries.whole(connection, rows)[0]
 
     def page(
         self,
@@ -94,13 +96,13 @@ class TrajectoryStore:
     ) -> TrajectoryPage:
         """A page of trajectories, newest first; at most `MAX_PAGE` of them."""
         offset, limit = max(offset, 0), min(max(limit, 1), MAX_PAGE)
-        conditions = _equal(project_id=project_id, session_id=session_id)
-        query = select(TrajectoryRecord).where(*conditions).order_by(*_NEWEST)
-        with self._database.reading() as session:
-            total = session.exec(
-                select(func.count()).select_from(TrajectoryRecord).where(*conditions)
-            ).one()
-            found = _whole(session, session.exec(query.offset(offset).limit(limit)).all())
+        conditions = _given(project_id=project_id, session_id=session_id)
+        count, newest = queries.page(conditions)
+        values = list(conditions.values())
+        with self._database.snapshot() as connection:
+            total = connection.execute(count, values).fetchone()[0]
+            rows = connection.execute(newest, [*values, limit, offset]).fetchall()
+            found = queries.whole(connection, rows)
         end = offset + len(found)
         return TrajectoryPage(found, total, offset, end if found and end < total else None)
 
@@ -120,98 +122,72 @@ class TrajectoryStore:
             TrajectoryNotFoundError: an id is not one of this project's trajectories.
             ProjectOptedOutError: nothing may be learnt from this project.
         """
-        conditions = _equal(project_id=project_id, domain=domain, task_type=task_type)
-        query = select(TrajectoryRecord).where(*conditions, col(TrajectoryRecord.distillable))
-        with self._database.reading() as session:
-            require_recorded(session, project_id)
-            if ids is not None:
-                _check_known(session, project_id, ids)
-                query = query.where(_in_ids(TrajectoryRecord.id, ids))
-            return _whole(session, session.exec(query.order_by(*_OLDEST)).all())
+        conditions = _given(project_id=project_id, domain=domain, task_type=task_type)
+        with self._database.snapshot() as connection:
+            require_recorded(connection, project_id)
+            if ids is None:
+                rows = connection.execute(queries.distillable(conditions), [*conditions.values()])
+                return queries.whole(connection, rows)
+            _check_known(connection, project_id, ids)
+            named = queries.teaching(conditions)
+            rows = connection.execute(named, [json.dumps(list(ids)), *conditions.values()])
+            found = queries.whole(connection, rows)
+        return sorted(found, key=lambda trajectory: (trajectory.created_at, trajectory.id))
 
     def count_distillable(self, project_id: str) -> int:
         """How many trajectories of a project a distillation would learn from."""
-        query = select(func.count()).where(
-            TrajectoryRecord.project_id == project_id, col(TrajectoryRecord.distillable)
-        )
-        with self._database.reading() as session:
-            return session.exec(query).one()
+        return int(self._database.query(queries.COUNT_DISTILLABLE, [project_id])[0][0])
 
     def counts(self) -> list[ProjectCounts]:
         """How many trajectories each project has, by project."""
-        query = (
-            select(
-                TrajectoryRecord.project_id,
-                func.count(),
-                func.sum(TrajectoryRecord.distillable),
-                func.sum(TrajectoryRecord.held_out),
-            )
-            .group_by(col(TrajectoryRecord.project_id))
-            .order_by(col(TrajectoryRecord.project_id))
+        return [ProjectCounts(*row) for row in self._database.query(queries.COUNTS)]
+
+
+def _refuse_forgotten(connection: sqlite3.Connection, digest: str) -> None:
+    """What followed a session file once would bring back what the user had erased."""
+    erased = connection.execute(queries.ERASED, [digest]).fetchone()
+    if erased is not None:
+        raise TrajectoryForgottenError(
+            f"This trajectory was forgotten at {erased[0]} and is not stored again.",
+            next_step="If it is to be remembered after all, record it with another description.",
         )
-        with self._database.reading() as session:
-            return [ProjectCounts(*row) for row in session.exec(query).all()]
 
 
-def _insert(session: Session, draft: TrajectoryDraft, digest: str) -> TrajectoryRecord:
-    now = utc_now()
-    session_id = draft.session_id or str(uuid.uuid4())
-    if session.get(SessionRecord, session_id) is None:
-        session.add(
-            SessionRecord(
-                id=session_id,
-                project_id=draft.project_id,
-                agent_id=draft.agent_id,
-                created_at=now,
-            )
-        )
-        session.flush()
-    record = TrajectoryRecord.from_draft(
-        draft, id=str(uuid.uuid4()), session_id=session_id, content_hash=digest, now=now
+def _stamped(draft: TrajectoryDraft, digest: str) -> Trajectory:
+    """The trajectory as it will be stored. A copy: the draft has been checked."""
+    given = {name: getattr(draft, name) for name in TrajectoryDraft.model_fields}
+    own = {
+        "id": str(uuid.uuid4()),
+        "session_id": draft.session_id or str(uuid.uuid4()),
+        "content_hash": digest,
+        "created_at": utc_now(),
+    }
+    return Trajectory.model_construct(**given | own)
+
+
+def _insert(connection: sqlite3.Connection, trajectory: Trajectory, distillable: bool) -> None:
+    session = (
+        trajectory.session_id,
+        trajectory.project_id,
+        trajectory.agent_id,
+        trajectory.created_at,
+        trajectory.session_id,
     )
-    session.add(record)
-    session.flush()
-    session.add_all(
-        AttemptRecord.from_attempt(record.id, position, attempt)
-        for position, attempt in enumerate(draft.attempts)
-    )
-    session.flush()
-    return record
+    connection.execute(queries.ADD_SESSION, session)
+    row = queries.trajectory_row(trajectory, distillable)
+    connection.execute(queries.ADD_TRAJECTORY, row)
+    connection.executemany(queries.ADD_ATTEMPT, queries.attempt_rows(trajectory.id, trajectory))
 
 
-def _whole(session: Session, records: Sequence[TrajectoryRecord]) -> list[Trajectory]:
-    """The trajectories with their attempts, in the order given."""
-    query = (
-        select(AttemptRecord)
-        .where(_in_ids(AttemptRecord.trajectory_id, [record.id for record in records]))
-        .order_by(col(AttemptRecord.trajectory_id), col(AttemptRecord.position))
-    )
-    rows = session.exec(query).all()
-    attempts = {key: list(group) for key, group in groupby(rows, lambda row: row.trajectory_id)}
-    return [record.to_trajectory(attempts[record.id]) for record in records]
-
-
-def _check_known(session: Session, project_id: str, ids: Sequence[str]) -> None:
-    query = select(TrajectoryRecord.id).where(
-        TrajectoryRecord.project_id == project_id, _in_ids(TrajectoryRecord.id, ids)
-    )
-    unknown = set(ids) - set(session.exec(query).all())
+def _check_known(connection: sqlite3.Connection, project_id: str, ids: Sequence[str]) -> None:
+    known = connection.execute(queries.KNOWN, [json.dumps(list(ids)), project_id])
+    unknown = set(ids) - {row[0] for row in known}
     if unknown:
         raise _not_found(sorted(unknown)[0], f" in project {project_id}")
 
 
-def _in_ids(column: str, ids: Sequence[str]) -> ColumnElement[bool]:
-    """Any number of ids as one parameter; SQLite bounds the number of parameters."""
-    values = func.json_each(json.dumps(list(ids))).table_valued("value")
-    return col(column).in_(select(values.c.value))
-
-
-def _equal(**wanted: str | None) -> list[ColumnElement[bool]]:
-    return [
-        getattr(TrajectoryRecord, name) == value
-        for name, value in wanted.items()
-        if value is not None
-    ]
+def _given(**wanted: str | None) -> dict[str, str]:
+    return {name: value for name, value in wanted.items() if value is not None}
 
 
 def _not_found(trajectory_id: str, where: str = "") -> TrajectoryNotFoundError:

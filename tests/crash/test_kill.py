@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -28,6 +29,12 @@ from rune_engine.models import DistillParams, Job, RunTaskParams
 
 def content(path: Path) -> Callable[[], str | bool]:
     return lambda: path.exists() and path.read_text()
+
+
+def another_pid(folder: Path, pid: int) -> int:
+    """The pid that a trainer has left, once it is another one than `pid`; else 0."""
+    text = (folder / "tiny-base" / "trainer.pid").read_text()
+    return int(text) if text and int(text) != pid else 0
 
 
 def running(job: Job) -> bool:
@@ -78,13 +85,28 @@ async def test_a_job_that_keeps_killing_engines_is_given_up(
     assert job.error["code"] == "engine_unavailable"
 
 
-async def test_a_killed_trainer_fails_its_job_and_the_next_one_works(
+async def test_a_killed_trainer_is_started_again_and_its_job_succeeds(
     client: EngineClient, tmp_path: Path
 ) -> None:
     job, trainer = await hanging(client, tmp_path)
+    base_model_folder(tmp_path, "finish")
     os.kill(trainer, signal.SIGKILL)
     job = await finished(client, job)
-    assert job.error is not None and job.error["code"] == "training_error"
+    assert (job.status, job.attempt, job.error) == ("succeeded", 2, None)
+    assert (await client.status()).adapters == 1
+
+
+async def test_a_trainer_that_is_killed_each_time_fails_its_job_and_the_next_one_works(
+    client: EngineClient, tmp_path: Path
+) -> None:
+    job, trainer = await hanging(client, tmp_path)
+    for _ in range(2):
+        os.kill(trainer, signal.SIGKILL)
+        trainer = await until(partial(another_pid, tmp_path, trainer), "a new trainer runs")
+    os.kill(trainer, signal.SIGKILL)
+    job = await finished(client, job)
+    assert (job.status, job.attempt) == ("failed", 3)
+    assert job.error is not None and job.error["code"] == "trainer_died"
     assert "SIGKILL" in job.error["message"] and "hanging as told" in job.error["message"]
     model = base_model_folder(tmp_path, "finish")
     again = await client.distill(DistillParams(project_id="shop", base_model=str(model)))
@@ -111,7 +133,7 @@ async def test_stopping_the_engine_ends_the_trainer_and_keeps_the_job(
     assert not is_alive(trainer) and not is_alive(child)
     base_model_folder(tmp_path, "finish")
     job = await finished(client, await client.get_job(job.id))
-    assert (job.status, job.attempt) == ("succeeded", 2)
+    assert (job.status, job.attempt, job.max_attempts) == ("succeeded", 2, 4), "a stop is free"
 
 
 async def test_a_killed_engine_leaves_no_scratch_folder_behind(

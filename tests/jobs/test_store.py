@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,24 +12,12 @@ import pytest
 from sqlalchemy import text
 
 from rune_engine.config import RuneConfig
-from rune_engine.database import Database, open_database
-from rune_engine.errors import JobNotFoundError, StorageError, TrainingError
+from rune_engine.database import Database
+from rune_engine.errors import JobNotFoundError, StaleAttemptError, StorageError, TrainingError
 from rune_engine.jobs.store import JobStore
 from rune_engine.models import DistillParams, Job
 
 ERROR = TrainingError("It did not converge.", next_step="Try fewer steps.").to_envelope()
-
-
-@pytest.fixture
-def database(config: RuneConfig) -> Iterator[Database]:
-    opened = open_database(config)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def jobs(database: Database) -> JobStore:
-    return JobStore(database)
 
 
 def started(jobs: JobStore) -> Job:
@@ -46,33 +34,32 @@ def test_a_job_waits_runs_and_succeeds(jobs: JobStore) -> None:
     assert running is not None
     assert (running.id, running.status, running.attempt) == (queued.id, "running", 1)
     assert running.started_at is not None
-    jobs.progress(queued.id, 0.5, "half of it")
+    jobs.progress(running, 0.5, "half of it")
     assert (jobs.get(queued.id).progress, jobs.get(queued.id).message) == (0.5, "half of it")
-    done = jobs.succeed(queued.id, {"adapter_id": "a"})
+    done = jobs.succeed(running, {"adapter_id": "a"})
     assert (done.status, done.progress, done.result) == ("succeeded", 1.0, {"adapter_id": "a"})
     assert done.finished_at is not None
     assert jobs.get(queued.id) == done
 
 
 def test_a_failed_job_keeps_its_error(jobs: JobStore) -> None:
-    failed = jobs.fail(started(jobs).id, ERROR)
+    failed = jobs.fail(started(jobs), ERROR)
     assert (failed.status, failed.error) == ("failed", ERROR)
     assert failed.message == "It did not converge."
 
 
 def test_every_change_raises_the_revision(jobs: JobStore) -> None:
-    job = jobs.enqueue("distill", {})
+    job = started(jobs)
     revisions = [job.revision]
     changes: list[Callable[[], object]] = [
-        lambda: jobs.claim("engine"),
-        lambda: jobs.progress(job.id, 0.1, ""),
+        lambda: jobs.progress(job, 0.1, ""),
         lambda: jobs.cancel(job.id),
-        lambda: jobs.mark_cancelled(job.id),
+        lambda: jobs.mark_cancelled(job),
     ]
     for change in changes:
         change()
         revisions.append(jobs.get(job.id).revision)
-    assert revisions == [1, 2, 3, 4, 5]
+    assert revisions == [2, 3, 4, 5]
 
 
 def test_jobs_are_claimed_oldest_first_and_by_kind(jobs: JobStore) -> None:
@@ -101,7 +88,7 @@ from rune_engine.database import open_database
 from rune_engine.jobs.store import JobStore
 jobs = JobStore(open_database(load_config(home=sys.argv[1])))
 while (job := jobs.claim("engine")) is not None:
-    jobs.succeed(job.id, {})
+    jobs.succeed(job, {})
     print(job.id)
 """
 
@@ -134,26 +121,34 @@ def test_a_running_job_is_asked_to_end(jobs: JobStore) -> None:
     assert jobs.is_cancel_requested(job.id)
     again = jobs.cancel(job.id)
     assert again == jobs.get(job.id)
-    assert jobs.mark_cancelled(job.id).status == "cancelled"
+    assert jobs.mark_cancelled(job).status == "cancelled"
 
 
-ENDINGS: list[Callable[[JobStore, str], Job]] = [
-    lambda jobs, job_id: jobs.succeed(job_id, {"n": 1}),
-    lambda jobs, job_id: jobs.fail(job_id, ERROR),
-    lambda jobs, job_id: jobs.mark_cancelled(job_id),
+ENDINGS: list[Callable[[JobStore, Job], Job]] = [
+    lambda jobs, job: jobs.succeed(job, {"n": 1}),
+    lambda jobs, job: jobs.fail(job, ERROR),
+    lambda jobs, job: jobs.mark_cancelled(job),
+]
+CLAIMED: list[Callable[[JobStore, Job], object]] = [
+    *ENDINGS,
+    lambda jobs, job: jobs.fail(job, ERROR, retryable=True),
+    lambda jobs, job: jobs.release(job),
+    lambda jobs, job: jobs.progress(job, 0.1, "still going"),
 ]
 
 
 @pytest.mark.parametrize("end", ENDINGS, ids=["succeeded", "failed", "cancelled"])
 def test_a_finished_job_never_changes_again(
-    jobs: JobStore, database: Database, end: Callable[[JobStore, str], Job]
+    jobs: JobStore, database: Database, end: Callable[[JobStore, Job], Job]
 ) -> None:
-    done = end(jobs, started(jobs).id)
-    for other in ENDINGS:
-        assert other(jobs, done.id) == done
-    jobs.progress(done.id, 0.1, "still going")
+    job = started(jobs)
+    done = end(jobs, job)
+    for late in CLAIMED:
+        with pytest.raises(StaleAttemptError):
+            late(jobs, job)
+    assert jobs.heartbeat([job]).lost == {job.id}
     jobs.cancel(done.id)
-    assert jobs.recover() == []
+    assert jobs.take_up() == []
     assert jobs.claim("engine") is None
     assert jobs.get(done.id) == done
     with pytest.raises(StorageError, match="never changes"), database.writing() as session:
@@ -162,37 +157,15 @@ def test_a_finished_job_never_changes_again(
 
 def test_a_job_that_was_not_started_cannot_end(jobs: JobStore) -> None:
     job = jobs.enqueue("distill", {})
-    jobs.succeed(job.id, {})
-    jobs.fail(job.id, ERROR)
-    jobs.progress(job.id, 0.5, "early")
+    for early in CLAIMED:
+        with pytest.raises(StaleAttemptError):
+            early(jobs, job)
     assert jobs.get(job.id) == job
-
-
-def test_a_dead_engines_jobs_are_taken_up_until_they_were_tried_enough(jobs: JobStore) -> None:
-    job = started(jobs)
-    for attempt in (1, 2):
-        (recovered,) = jobs.recover(max_attempts=3)
-        assert (recovered.status, recovered.attempt, recovered.progress) == ("queued", attempt, 0.0)
-        again = jobs.claim("next engine")
-        assert again is not None and again.attempt == attempt + 1
-    (given_up,) = jobs.recover(max_attempts=3)
-    assert given_up.id == job.id
-    assert given_up.status == "failed"
-    assert given_up.error is not None and "3 times" in given_up.error["message"]
-    assert given_up.error["next_step"]
-    assert jobs.recover() == []
-
-
-def test_a_dead_engines_job_that_was_to_be_cancelled_is(jobs: JobStore) -> None:
-    job = started(jobs)
-    jobs.cancel(job.id)
-    (recovered,) = jobs.recover()
-    assert recovered.status == "cancelled"
 
 
 def test_queued_jobs_are_left_alone_by_recovery(jobs: JobStore) -> None:
     job = jobs.enqueue("run_task", {})
-    assert jobs.recover() == []
+    assert jobs.take_up() == []
     assert jobs.get(job.id) == job
 
 
@@ -209,7 +182,7 @@ def test_jobs_are_listed_and_counted(jobs: JobStore) -> None:
 
 def test_messages_from_anywhere_can_be_stored(jobs: JobStore) -> None:
     job = started(jobs)
-    jobs.progress(job.id, float("nan"), "a\0b\ud800" + "x" * 5000)
+    jobs.progress(job, float("nan"), "a\0b\ud800" + "x" * 5000)
     stored = jobs.get(job.id)
     assert stored.progress == 0.0
     assert stored.message.startswith("ab?x")
@@ -221,10 +194,7 @@ def test_unknown_jobs_are_not_found(jobs: JobStore) -> None:
         jobs.get,
         jobs.cancel,
         jobs.is_cancel_requested,
-        jobs.mark_cancelled,
-        lambda job_id: jobs.succeed(job_id, {}),
-        lambda job_id: jobs.fail(job_id, ERROR),
-        lambda job_id: jobs.progress(job_id, 0.5, ""),
+        jobs.retry,
     ]
     for call in calls:
         with pytest.raises(JobNotFoundError, match="nobody"):

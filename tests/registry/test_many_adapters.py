@@ -1,16 +1,23 @@
-"""Ten thousand adapters: answers stay right, and come from an index."""
+"""Ten thousand adapters: answers stay right, and come from an index in its order."""
 
 from __future__ import annotations
 
-from adapter_files import draft, weights
-from sqlalchemy import event
+from itertools import product
 
-from rune_engine.config import RuneConfig
+import pytest
+from adapter_files import draft, weights
+from query_plans import plans, slow_steps, statements_of
+from sqlalchemy import insert
+
 from rune_engine.database import Database
-from rune_engine.registry import AdapterFilter, AdapterRecord, AdapterRegistry
+from rune_engine.models import AdapterInfo, HierarchyLevel
+from rune_engine.registry import AdapterFilter, AdapterRecord, AdapterRegistry, lifecycle
 from rune_engine.routing import Router
 
 ROWS = 10_000
+LEVELS: tuple[HierarchyLevel, ...] = ("project", "domain", "task")
+COUNTED = "SCAN adapter_records USING COVERING INDEX ix_adapter_records_counts"
+LISTED = "SCAN adapter_records USING INDEX ix_adapter_records_page"
 
 
 def fill(database: Database, registry: AdapterRegistry) -> None:
@@ -20,26 +27,25 @@ def fill(database: Database, registry: AdapterRegistry) -> None:
         template = session.get(AdapterRecord, first.id)
         assert template is not None
         shared = template.model_dump()
-        session.add_all(
-            AdapterRecord(
-                **shared
-                | {
-                    "id": f"n{n}",
-                    "file_path": f"adapters/n{n}/adapter_model.safetensors",
-                    "created_at": f"2030-01-01T00:00:00.{n:06}+00:00",
-                    "project_id": f"p{n % 10}",
-                    "base_model_id": "tiny",
-                    "task_type": f"t{n % 7}",
-                    "hierarchy_level": ("project", "domain", "task")[n % 3],
-                    "fitness_score": n / ROWS if n % 2 else None,
-                }
-            )
+        rows = [
+            shared
+            | {
+                "id": f"n{n}",
+                "file_path": f"adapters/n{n}/adapter_model.safetensors",
+                "created_at": f"2030-01-01T00:00:00.{n:06}+00:00",
+                "project_id": f"p{n % 10}",
+                "base_model_id": "tiny",
+                "task_type": f"t{n % 7}",
+                "hierarchy_level": LEVELS[n % 3],
+                "fitness_score": n / ROWS if n % 2 else None,
+            }
             for n in range(ROWS)
-        )
+        ]
+        session.connection().execute(insert(AdapterRecord), rows)
 
 
-def test_ten_thousand_adapters_are_found_by_index(
-    registry: AdapterRegistry, database: Database, config: RuneConfig
+def test_answers_stay_right_among_ten_thousand(
+    registry: AdapterRegistry, database: Database
 ) -> None:
     fill(database, registry)
     found = Router(registry).retrieve("p3", "general", "t2", "tiny").adapter
@@ -51,18 +57,78 @@ def test_ten_thousand_adapters_are_found_by_index(
     assert (page.total, page.next_offset) == (1000, None)
     assert [a.id for a in page.adapters] == [f"n{n}" for n in range(94, 0, -10)]
     assert registry.counts().active == ROWS + 1
+    versions = AdapterFilter(project_id="p3", base_model_id="tiny", hierarchy_level="task")
+    assert registry.count(versions) == sum((n % 10, n % 3) == (3, 2) for n in range(ROWS))
 
-    plans: list[str] = []
 
-    def explain(conn, cursor, statement, parameters, context, many) -> None:  # type: ignore[no-untyped-def]
-        if statement.startswith("SELECT"):
-            plan = cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
-            plans.extend(row[3] for row in plan)
+def ask_for_the_best(registry: AdapterRegistry) -> None:
+    for project, model in product((None, "p"), (None, "m")):
+        registry.query_best_for_task("t", project_id=project, base_model_id=model)
+    registry.best(AdapterFilter(training_task_hash="h"))
+    Router(registry).retrieve("p", "d", "t", "m")
 
-    event.listen(database._engine, "before_cursor_execute", explain)
-    registry.best(AdapterFilter("p3", "general", "t2", "tiny", "task"))
-    registry.query_best_for_task("t5")
-    registry.page(offset=0, limit=10)
-    assert [plan for plan in plans if plan.startswith("SEARCH")], plans
-    scans = [plan for plan in plans if plan.startswith("SCAN") and "INDEX" not in plan]
-    assert len(scans) <= 1, f"only counting everything may read everything: {plans}"
+
+def ask_for_pages(registry: AdapterRegistry) -> None:
+    for project, domain, task_type, model, archived in product(
+        (None, "p"), (None, "d"), (None, "t"), (None, "m"), (False, True)
+    ):
+        registry.page(
+            project_id=project,
+            domain=domain,
+            task_type=task_type,
+            base_model_id=model,
+            include_archived=archived,
+        )
+    registry.query_by_task_type("t")
+
+
+def ask_for_one(registry: AdapterRegistry) -> None:
+    stored = registry.store(draft(project_id="other"), weights())
+    registry.retrieve_by_id(stored.id)
+    registry.verified_ref(stored.id)
+    registry.update_fitness(stored.id, 0.5, 0.5)
+    registry.archive(stored.id)
+    registry.forget([stored.id])
+    level = AdapterFilter("p", base_model_id="m", hierarchy_level="task", include_archived=True)
+    registry.count(level)
+
+
+@pytest.mark.parametrize("ask", [ask_for_the_best, ask_for_one])
+def test_nothing_is_sorted_or_read_through(
+    registry: AdapterRegistry, database: Database, ask: object
+) -> None:
+    assert callable(ask)
+    with statements_of(database) as statements:
+        ask(registry)
+    found = plans(database, statements)
+    assert len(found) >= 7
+    assert slow_steps(found) == []
+
+
+def test_only_counting_everything_reads_everything_and_nothing_is_sorted(
+    registry: AdapterRegistry, database: Database
+) -> None:
+    with statements_of(database) as statements:
+        ask_for_pages(registry)
+    everything = {
+        (f"SELECT {what} FROM adapter_records{where}")
+        for what in ("count(*)", ", ".join(AdapterInfo.model_fields))
+        for where in ("", " WHERE is_archived = 0", " WHERE +is_archived = 0")
+    }
+    for step, statement in slow_steps(plans(database, statements)):
+        assert step.startswith(("SCAN adapter_records USING COVERING INDEX", LISTED))
+        assert statement.split(" ORDER BY")[0] in everything, statement
+    with statements_of(database) as statements:
+        registry.counts()
+        registry.list_all()
+    assert {step for step, _ in slow_steps(plans(database, statements))} == {COUNTED, LISTED}
+
+
+def test_finding_dependents_reads_no_adapter_that_has_nothing_to_do_with_them(
+    registry: AdapterRegistry, database: Database
+) -> None:
+    with statements_of(database) as statements, database.reading() as session:
+        lifecycle.dependents(session, ["t"])
+    slow = slow_steps(plans(database, statements))
+    parents = "SCAN adapter_records USING COVERING INDEX ix_adapter_records_parents"
+    assert {step for step, _ in slow} <= {parents}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 import uuid
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from rune_engine.errors import (
     StorageError,
 )
 from rune_engine.registry import AdapterFilter, AdapterRegistry, AdapterWeights
+from rune_engine.registry.durable import in_use
 
 
 def visible(config: RuneConfig) -> set[str]:
@@ -260,17 +260,53 @@ def test_a_home_can_be_moved(
     reopened.close()
 
 
-def test_only_old_leavings_of_interrupted_writers_are_swept(
+def leavings(config: RuneConfig) -> list[Path]:
+    """What an interrupted writer may leave: scratch, an object, an adapter's folder."""
+    scratch = config.objects_path / "tmp"
+    (scratch / "file").write_bytes(b"x")
+    folder = config.adapters_path / "lost"
+    for parent in (scratch / "folder", folder):
+        parent.mkdir()
+        (parent / "adapter_config.json").write_bytes(b"x")
+        (parent / "adapter_model.safetensors").write_bytes(b"x")
+    (config.objects_path / "ab").mkdir(exist_ok=True)
+    lost = config.objects_path / "ab" / f"{'ab' * 32}.safetensors"
+    lost.write_bytes(b"x")
+    return [folder, lost]
+
+
+def test_what_interrupted_writers_leave_is_swept_and_nothing_else(
+    registry: AdapterRegistry, database: Database, config: RuneConfig
+) -> None:
+    stored = registry.store(draft(), weights())
+    (config.adapters_path / "mine").mkdir()
+    strays = leavings(config)
+    AdapterRegistry(database, config)
+    assert not list((config.objects_path / "tmp").iterdir())
+    assert all(path.exists() for path in strays), "what may be somebody's goes only when told"
+    assert registry.sweep()
+    assert not any(path.exists() for path in strays)
+    assert (config.adapters_path / "mine").exists(), "not an adapter's"
+    assert registry.verified_ref(stored.id).sha256 == stored.file_hash
+
+
+def test_nothing_is_swept_while_somebody_writes(
     registry: AdapterRegistry, database: Database, config: RuneConfig
 ) -> None:
     scratch = config.objects_path / "tmp"
-    old, fresh, old_folder = scratch / "old", scratch / "fresh", scratch / "folder"
-    for path in (old, fresh):
-        path.write_bytes(b"x")
-    old_folder.mkdir()
-    (old_folder / "inside").write_bytes(b"x")
-    two_hours_ago = time.time() - 7200
-    for path in (old, old_folder):
-        os.utime(path, (two_hours_ago, two_hours_ago))
-    AdapterRegistry(database, config)
-    assert list(scratch.iterdir()) == [fresh]
+    with in_use(scratch):
+        strays = [*leavings(config), scratch / "file", scratch / "folder"]
+        for path in strays:
+            os.utime(path, (0, 0))  # as a clock that jumps makes them look
+        AdapterRegistry(database, config)
+        assert not registry.sweep()
+        assert all(path.exists() for path in strays)
+
+
+def test_the_folder_of_a_writer_that_was_killed_is_not_in_the_way(
+    registry: AdapterRegistry, config: RuneConfig
+) -> None:
+    folder, _ = leavings(config)
+    stored = registry.store(draft(id=folder.name), weights())
+    assert registry.verified_ref(folder.name).sha256 == stored.file_hash
+    assert not list((config.objects_path / "tmp").glob("*.stray"))

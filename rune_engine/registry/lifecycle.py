@@ -1,0 +1,183 @@
+"""How an adapter's state changes, each time with its event in the same transaction.
+
+The columns that change (`is_archived`, `forgotten_at`, `pass_rate`, `fitness_score`) are a
+projection of the events: `rune doctor --data` replays them and compares. Also which adapters
+learnt from a trajectory. Knows no file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable
+
+from sqlalchemy import text
+from sqlmodel import Session
+
+from rune_engine import events
+from rune_engine.database import utc_now
+from rune_engine.errors import AdapterNotFoundError
+from rune_engine.registry.records import AdapterRecord
+
+_LEARNT = """
+SELECT adapter_id FROM adapter_trajectories
+WHERE trajectory_id IN (SELECT value FROM json_each(:ids))
+"""
+
+_SOURCES_UNKNOWN = """
+SELECT id FROM adapter_records
+WHERE project_id IN (
+    SELECT project_id FROM trajectories WHERE id IN (SELECT value FROM json_each(:ids))
+) AND NOT EXISTS (SELECT 1 FROM adapter_trajectories WHERE adapter_id = adapter_records.id)
+"""
+
+_PARENTS = "SELECT id, parent_ids FROM adapter_records WHERE parent_ids <> '[]'"
+
+
+def get(session: Session, adapter_id: str) -> AdapterRecord:
+    """One adapter's row.
+
+    Raises:
+        AdapterNotFoundError: there is no such adapter.
+    """
+    record = session.get(AdapterRecord, adapter_id)
+    if record is None:
+        raise not_found(adapter_id)
+    return record
+
+
+def not_found(adapter_id: str) -> AdapterNotFoundError:
+    """The error for an id that no adapter has."""
+    return AdapterNotFoundError(
+        f"There is no adapter {adapter_id}.", next_step="List the adapters to see their ids."
+    )
+
+
+def add(session: Session, record: AdapterRecord, *, caused_by: str) -> None:
+    """Add a new adapter's row."""
+    session.add(record)
+    session.flush()
+    events.append(
+        session,
+        "adapter_stored",
+        record.id,
+        project_id=record.project_id,
+        caused_by=caused_by,
+        **record.model_dump(
+            include={
+                "version",
+                "generation",
+                "source",
+                "base_model_id",
+                "hierarchy_level",
+                "domain",
+                "task_type",
+                "rank",
+                "file_hash",
+                "file_size_bytes",
+            }
+        ),
+        parent_ids=json.loads(record.parent_ids),
+    )
+
+
+def archive(
+    session: Session, adapter_id: str, *, reason: str = "", caused_by: str = "user"
+) -> AdapterRecord:
+    """Take an adapter out of use; one that is out of use already stays as it is."""
+    record = get(session, adapter_id)
+    if not record.is_archived:
+        record.is_archived = True
+        events.append(
+            session,
+            "adapter_archived",
+            adapter_id,
+            project_id=record.project_id,
+            caused_by=caused_by,
+            reason=reason,
+        )
+    return record
+
+
+def measure(
+    session: Session,
+    adapter_id: str,
+    *,
+    pass_rate: float | None,
+    fitness_score: float | None,
+    caused_by: str = "user",
+    **sample_sizes: int | None,
+) -> AdapterRecord:
+    """Set what an evaluation found; the event keeps how much it rests on and what was before."""
+    record = get(session, adapter_id)
+    before = {"pass_rate": record.pass_rate, "fitness_score": record.fitness_score}
+    record.pass_rate, record.fitness_score = pass_rate, fitness_score
+    events.append(
+        session,
+        "fitness_measured",
+        adapter_id,
+        project_id=record.project_id,
+        caused_by=caused_by,
+        pass_rate=pass_rate,
+        fitness_score=fitness_score,
+        before=before,
+        **{name: size for name, size in sample_sizes.items() if size is not None},
+    )
+    return record
+
+
+def mark_forgotten(
+    session: Session, adapter_ids: Collection[str], *, caused_by: str = "user"
+) -> list[str]:
+    """Take adapters out of use for good, as something they learnt from was forgotten.
+
+    Works inside a write transaction, so that it commits with the erasure that is its reason.
+
+    Returns:
+        The ids that were not forgotten before, sorted.
+
+    Raises:
+        AdapterNotFoundError: an id is no adapter's.
+    """
+    records = [get(session, adapter_id) for adapter_id in sorted(set(adapter_ids))]
+    new = [record for record in records if record.forgotten_at is None]
+    now = utc_now()
+    for record in new:
+        was_archived, record.is_archived, record.forgotten_at = record.is_archived, True, now
+        events.append(
+            session,
+            "adapter_forgotten",
+            record.id,
+            project_id=record.project_id,
+            caused_by=caused_by,
+            forgotten_at=now,
+            was_archived=was_archived,
+        )
+    return [record.id for record in new]
+
+
+def dependents(session: Session, trajectory_ids: Collection[str]) -> list[str]:
+    """Every adapter that learnt from one of these trajectories, sorted by id.
+
+    That is: trained on it or evaluated with it, made from such an adapter (however many
+    generations later), or of the same project with sources that nobody noted down. Ask before the
+    trajectories are erased: their rows say which projects they belong to.
+    """
+    ids = {"ids": json.dumps(sorted(set(trajectory_ids)))}
+    connection = session.connection()
+    found = set(connection.execute(text(_LEARNT), ids).scalars())
+    found.update(connection.execute(text(_SOURCES_UNKNOWN), ids).scalars())
+    rows = connection.execute(text(_PARENTS)).all()
+    return sorted(_with_descendants(found, ((row.id, row.parent_ids) for row in rows)))
+
+
+def _with_descendants(found: set[str], parents: Iterable[tuple[str, str]]) -> set[str]:
+    children: dict[str, list[str]] = {}
+    for child, parent_ids in parents:
+        for parent in json.loads(parent_ids):
+            children.setdefault(parent, []).append(child)
+    reached, open_ends = set(found), list(found)
+    while open_ends:
+        new = set(children.get(open_ends.pop(), ())) - reached
+        reached |= new
+        open_ends += new
+    return reached

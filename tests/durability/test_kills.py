@@ -1,0 +1,41 @@
+"""`kill -9` at any moment: what was acknowledged is there and whole, and the same succeeds again.
+
+The kills happen in processes of their own, which fork; `kills.py` and `every_call.py` say how.
+More of them: `python -m benchmarks.crash --kills 5000`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from run_script import run
+
+KILLS = 500
+
+
+def test_a_kill_between_any_two_system_calls_of_a_write_loses_nothing() -> None:
+    report = run("every_call.py")
+    if reason := report.get("unavailable"):
+        pytest.skip(reason)
+    for name, writes in report.items():
+        assert writes["kills"] >= 50, f"{name} makes more system calls than that"
+        # Kills after the last call that matters find it there, before that they find nothing.
+        assert 0 < writes["acknowledged"] < writes["kills"]
+        assert writes["acknowledged"] <= writes["there"] < writes["kills"]
+
+
+def test_kills_at_random_moments_lose_nothing_and_nothing_is_done_twice() -> None:
+    report = run("kills.py", "--kills", str(KILLS), "--seed", "0")
+    assert sum(kind["kills"] for kind in report.values()) == KILLS
+    for name in ("record", "store", "archive"):
+        assert report[name]["acknowledged"] >= report[name]["kills"] / 10
+    for name in ("distill", "run_task"):
+        assert report[name]["started_again"] >= report[name]["kills"] / 20
+
+
+def test_eight_processes_that_write_at_once_lose_nothing_and_none_starves(tmp_path: Path) -> None:
+    report = run("writers.py", "--seconds", "8", "--folder", str(tmp_path))
+    for name in ("stores", "engine"):
+        assert len(report[name]["recorded"]) == 8
+        assert report[name]["slowest_over_mean"] >= 0.25, report[name]
