@@ -20,9 +20,9 @@ from rune_engine.models import (
     ConsolidationStatus,
     DistillParams,
     EngineHealth,
-    HistoryPage,
     ForgetParams,
     ForgetReport,
+    HistoryPage,
     Job,
     JobPage,
     MemoryStatus,
@@ -191,9 +191,7 @@ class EngineClient:
         """What the schedule would do, and what keeps it from doing it."""
         return ConsolidationStatus.model_validate(await self._call("GET", "/consolidation"))
 
-    async def history(
-        self, *, project_id: str | None = None, limit: int = 50
-    ) -> HistoryPage:
+    async def history(self, *, project_id: str | None = None, limit: int = 50) -> HistoryPage:
         """Decisions, changes and finished jobs, newest first."""
         query = {"project_id": project_id, "limit": limit}
         return HistoryPage.model_validate(await self._call("GET", "/history", query=query))

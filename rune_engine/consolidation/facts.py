@@ -55,6 +55,7 @@ class Asked:
     kept_back: frozenset[str]
     status: str
     adapter_id: str | None
+    base_model: str
     base_model_id: str
     reason: str
     finished_at: datetime
@@ -70,9 +71,7 @@ def read_facts(session: Session, base_model_id: str, fewest: int) -> Facts:
     asked = [one for one in read_asked(session) if one.base_model_id == base_model_id]
     # What the schedule had distilled counts as learnt whatever became of the adapter's row.
     done = [
-        Learnt(one.scope, one.trained, one.kept_back)
-        for one in asked
-        if one.status == "succeeded"
+        Learnt(one.scope, one.trained, one.kept_back) for one in asked if one.status == "succeeded"
     ]
     stored = _learnt(session, base_model_id)
     return Facts(base_model_id, _lessons(session, fewest), [*done, *stored], failures(asked))
@@ -147,6 +146,7 @@ def _asked(row: Any) -> Asked:
         kept_back=frozenset(params["kept_back_ids"]),
         status=row.status,
         adapter_id=result.get("adapter_id"),
+        base_model=params["base_model"],
         base_model_id=payload["base_model_id"],
         reason=error.get("message", "It was cancelled."),
         finished_at=datetime.fromisoformat(ended) if ended else datetime.now(UTC),

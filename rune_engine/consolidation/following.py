@@ -50,7 +50,7 @@ def missing_steps(
         if one.status == "succeeded" and one.adapter_id is not None:
             done = seen[one.adapter_id]
             if not done["evaluate"]:
-                params = EvaluateParams(adapter_id=one.adapter_id)
+                params = EvaluateParams(adapter_id=one.adapter_id, base_model=one.base_model)
                 steps.append(Step("evaluate", one.scope.project_id, params))
             elif done["evaluate"] <= FINISHED and not done["evolve"]:
                 steps.append(

@@ -68,8 +68,9 @@ def reason_to_wait(around: Surroundings, settings: ConsolidationSettings) -> Wai
         )
     if around.free_memory_bytes < settings.min_free_memory_bytes:
         free, needed = around.free_memory_bytes, settings.min_free_memory_bytes
-        return Wait(f"waits: {free / 1024**3:.1f} GiB of memory are free, {needed / 1024**3:.1f}"
-                    " are needed")
+        return Wait(
+            f"waits: {free / 1024**3:.1f} GiB of memory are free, {needed / 1024**3:.1f} are needed"
+        )
     return None
 
 

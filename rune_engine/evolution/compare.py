@@ -69,9 +69,7 @@ def decide(
     return Decision(archive, " ".join([reason, *(why for _, why, _ in compared)]), numbers)
 
 
-def _compare(
-    new: Measured, old: Measured, fewest: int
-) -> tuple[str | None, str, dict[str, Any]]:
+def _compare(new: Measured, old: Measured, fewest: int) -> tuple[str | None, str, dict[str, Any]]:
     """The loser, if there is one, why, and the numbers."""
     shared = sorted(new.outcomes.keys() & old.outcomes.keys())
     wins = sum(new.outcomes[t] and not old.outcomes[t] for t in shared)
@@ -102,4 +100,4 @@ def sign_test(wins: int, losses: int) -> float:
     """
     n = wins + losses
     tail = sum(comb(n, k) for k in range(min(wins, losses) + 1))
-    return min(1.0, 2.0 * tail / 2**n)
+    return min(1.0, 2.0 * tail / float(2**n))

@@ -106,5 +106,5 @@ class InferenceProvider(ABC):
         """
         await self.close()
 
-    async def wake(self) -> None:
+    async def wake(self) -> None:  # noqa: B027 - most have nothing to do for it
         """Be ready again after `sleep`; nothing happens to a provider that is awake."""

@@ -24,9 +24,7 @@ def newest_entries(
 
 def _of_event(event: LifecycleEvent) -> HistoryEntry:
     line = _LINES.get(event.kind, _plain)(event)
-    by = {"user": "", "schedule": " (schedule)"}.get(
-        event.caused_by, f" (job {event.caused_by})"
-    )
+    by = {"user": "", "schedule": " (schedule)"}.get(event.caused_by, f" (job {event.caused_by})")
     return HistoryEntry(
         at=event.at,
         kind=event.kind,

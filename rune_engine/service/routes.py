@@ -13,9 +13,9 @@ from rune_engine.models import (
     ConsolidationStatus,
     DistillParams,
     EngineHealth,
-    HistoryPage,
     ForgetParams,
     ForgetReport,
+    HistoryPage,
     Identifier,
     Job,
     JobPage,
@@ -137,9 +137,7 @@ def consolidation(engine: TheEngine) -> ConsolidationStatus:
 
 
 @router.get("/history")
-def history(
-    engine: TheEngine, project_id: Name | None = None, limit: Limit = 50
-) -> HistoryPage:
+def history(engine: TheEngine, project_id: Name | None = None, limit: Limit = 50) -> HistoryPage:
     return HistoryPage(entries=newest_entries(engine.events, engine.jobs, project_id, limit))
 
 

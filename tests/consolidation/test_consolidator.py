@@ -136,9 +136,7 @@ async def test_nothing_is_asked_for_while_a_task_is_unfinished(house: House) -> 
         await until(lambda: house.of("distill"), "a distillation is queued")
 
 
-async def test_it_waits_for_quiet_and_then_acts_by_itself(
-    house: House, tmp_path: Path
-) -> None:
+async def test_it_waits_for_quiet_and_then_acts_by_itself(house: House, tmp_path: Path) -> None:
     house.record(range(8))
     house.quiet = 0.0
     patient = config_with(tmp_path, quiet_seconds=0.2)

@@ -29,7 +29,9 @@ SHOP = Scope("shop")
 def lesson(number: int, **changes: Any) -> Lesson:
     """The trajectory of one task; another number is another task."""
     given = {"project_id": "shop", "domain": "general", "task_type": "fix", "has_tests": True}
-    return Lesson(**{"id": f"t{number}", "task": f"task-{number * 7919 % 97:02}", **given, **changes})
+    return Lesson(
+        **{"id": f"t{number}", "task": f"task-{number * 7919 % 97:02}", **given, **changes}
+    )
 
 
 def lessons(count: int, start: int = 0, **changes: Any) -> list[Lesson]:

@@ -25,7 +25,7 @@ case "$*" in *is-active*) echo active;; esac
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RuneConfig:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    home = tmp_path / "a home 100% \"odd\" $HOME"
+    home = tmp_path / 'a home 100% "odd" $HOME'
     home.mkdir()
     return load_config(home=home)
 
