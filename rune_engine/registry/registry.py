@@ -92,8 +92,7 @@ class AdapterRegistry:
             return self._files.sweep(self._weights_by_id)
 
     def _weights_by_id(self) -> dict[str, str]:
-        with self._database.reading() as session:
-            return dict(session.exec(select(AdapterRecord.id, AdapterRecord.file_hash)).all())
+        return dict(self._database.query(queries.WEIGHTS))
 
     def _record(
         self, session: Session, draft: AdapterDraft, stored: Stored, rank: int
