@@ -58,6 +58,9 @@ class RuneConfig(BaseSettings):
         default=300.0, gt=0, description="The model worker ends after this long without work."
     )
     model_threads: int = Field(default=0, ge=0, description="Torch threads; 0 is every core.")
+    checkpoint_seconds: float = Field(
+        default=30.0, ge=0, description="What a killed training loses at most, in seconds of it."
+    )
     sandbox: SandboxLimits = SandboxLimits()
 
     @classmethod

@@ -264,7 +264,8 @@ class TrainerJob(Model):
     """The job file a trainer subprocess is started with.
 
     `trajectories_path` is JSON Lines of `Trajectory`; the trainer leaves
-    `adapter_model.safetensors` and `adapter_config.json` in `output_path`.
+    `adapter_model.safetensors` and `adapter_config.json` in `output_path`. The same job file may
+    be given to another trainer after one that died.
     """
 
     job_id: Identifier
@@ -281,6 +282,10 @@ class TrainerJob(Model):
     learning_rate: float | None = None
     seed: int = 0
     threads: int = 0
+    checkpoint_path: str | None = Field(
+        default=None, description="A folder in which a training that is killed leaves what it had."
+    )
+    checkpoint_seconds: float = 30.0
 
 
 class TrainerResult(Model):

@@ -63,6 +63,11 @@ _OVERRIDES = {
 _DESCRIPTORS = {"os.write", "os.pwrite", "os.dup2", "os.dup", "os.fdopen", "os.open"}
 _VALUE_TYPES = {"int", "str", "float", "list", "dict", "tuple", "set", "bool", "bytes", "complex"}
 _FEWEST_IN_TABLE = 2
+_TELLING = {
+    *(ast.Import, ast.ImportFrom, ast.Call, ast.Attribute, ast.Name, ast.ClassDef),
+    *(ast.FunctionDef, ast.AsyncFunctionDef),
+}
+"""The nodes that `_flags_of` looks at."""
 
 
 def suspicion(candidate: str, tests: str = "") -> tuple[str, ...]:
@@ -72,7 +77,7 @@ def suspicion(candidate: str, tests: str = "") -> tuple[str, ...]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ()
     nodes = _nodes(tree)
-    flags = {flag for node in nodes for flag in _flags_of(node)}
+    flags = {flag for node in nodes if type(node) in _TELLING for flag in _flags_of(node)}
     if _patches(nodes):
         flags.add("patching")
     if _copies(nodes, tests):
@@ -92,8 +97,7 @@ def _nodes(tree: ast.AST) -> list[ast.AST]:
     """All nodes in no order, as `ast.walk` gives them, but in a quarter of the time."""
     nodes = [tree]
     for node in nodes:
-        for name in node._fields:
-            value = getattr(node, name, None)
+        for value in vars(node).values():
             if isinstance(value, list):
                 nodes += [item for item in value if isinstance(item, ast.AST)]
             elif isinstance(value, ast.AST) and value._fields:

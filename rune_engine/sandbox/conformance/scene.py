@@ -13,15 +13,18 @@ import socket
 import subprocess
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rune_engine.sandbox.folders import folder_in_home
+
 _UNTOUCHED = "untouched"
 SECRET_VARIABLE = "RUNE_CONFORMANCE_TOKEN"
+FOLDERS = ("/box", "/tmp", "/var/tmp", "/dev/shm", "/rune/work", "/rune/tests", "/workspace")
+"""Where a program may leave something: the machine's folders, and those of our own sandbox."""
 
 
 def _token() -> str:
@@ -122,7 +125,7 @@ class Scene:
             "victim": self._victim.pid,
             "victim_memory": _environment_memory(self._victim.pid),
             "terminal": os.ttyname(self._terminal_user),
-            "shm": f"/dev/shm/{self.name}",
+            "folders": self.folders(),
             "variables": [SECRET_VARIABLE],
             "forks": sizes.forks,
             "bytes": sizes.bytes,
@@ -146,12 +149,11 @@ class Scene:
             "datagram": _received(self._udp),
             "secret read": self._read(said, printed, said_next),
             "names": _names_host(said),
-            "files changed": self._changed(),
+            "files changed": self._changed() or self._left_outside() != [],
             "library changed": self._library_additions() != [],
             "victim ended": self._victim.poll() is not None or _is_stopped(self._victim.pid),
             "limits": _limits_of(self._victim.pid) != self._victim_limits,
             "terminal": _has_input(self._terminal),
-            "shared memory": Path("/dev/shm", self.name).exists(),
             "kernel objects": self.name in _kernel_keys(),
         }
         return {effect for effect, happened in found.items() if happened}
@@ -183,13 +185,26 @@ class Scene:
         paths = sysconfig.get_paths()
         return sorted({paths["stdlib"], paths["platstdlib"], paths["purelib"], paths["platlib"]})
 
+    def folders(self) -> list[str]:
+        """Where the attack is to write: everywhere; without walls, into a stand-in of ours."""
+        if self._sizes.confined:
+            return list(FOLDERS)
+        stand_in = self.home / "stand-in"
+        stand_in.mkdir(exist_ok=True)
+        return [str(stand_in)]
+
+    def _left_outside(self) -> list[Path]:
+        """What carries the attack's name in the machine's own folders."""
+        places = [Path(folder, *inner) for folder in FOLDERS for inner in ((), ("__pycache__",))]
+        return [path for place in places for path in place.glob(f"{self.name}*")]
+
     def _library_additions(self) -> list[Path]:
         names = [f"{self.name}.pth", f"{self.name}.py"]
         paths = [Path(folder, name) for folder in self._libraries() for name in names]
         return [path for path in paths if path.exists()]
 
     def _remove_leftovers(self) -> None:
-        for path in (*self._library_additions(), Path("/dev/shm", self.name)):
+        for path in (*self._library_additions(), *self._left_outside()):
             path.unlink(missing_ok=True)
 
 
@@ -291,12 +306,4 @@ def _has_input(terminal: int) -> bool:
 def scene(sizes: Sizes) -> Iterator[Scene]:
     """Targets, in the home folder where that is possible: it is what must be kept from view."""
     with ExitStack() as stack:
-        folder = stack.enter_context(_folder())
-        yield Scene(Path(folder), sizes, stack)
-
-
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    try:
-        return tempfile.TemporaryDirectory(prefix=".rune-check-", dir=Path.home())
-    except (OSError, RuntimeError):
-        return tempfile.TemporaryDirectory(prefix="rune-check-")
+        yield Scene(stack.enter_context(folder_in_home("rune-check-")), sizes, stack)
