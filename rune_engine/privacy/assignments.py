@@ -67,6 +67,7 @@ _SEPARATOR = (
     r"(?:[ \t]{0,3}(?::=|=>|={1,3}|!={1,2}|:)[ \t]{0,3}@?|(?P<flag>[ \t]{1,3})|(?P<xml>>))"
 )
 
+_STEM = re.compile(_STEMS)
 _NAME_BEFORE = re.compile(r"[\w-]*\Z")
 _NAME_AFTER = re.compile(r"[\w-]*")
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z_.-]*")
@@ -111,7 +112,8 @@ def _secret_of(text: str, lowered: str, match: re.Match[str]) -> Span | None:
 
 def is_named_secret(name: str, value: str) -> bool:
     """Whether a value of data, such as of JSON, is a secret because of its name."""
-    lowered = name.lower()
+    if not name or not _STEM.search(lowered := name.lower()):
+        return False
     strong = _strong().search(lowered) is not None
     weak = _WEAK.search(lowered) is not None
     return (strong or weak) and is_quoted_secret(lowered, value, strong=strong)
