@@ -35,6 +35,7 @@ from rune_engine.errors import (
     InvalidInputError,
     StorageError,
 )
+from rune_engine.file_systems import require_local
 from rune_engine.readers import OneProcess, Readers, Row
 
 __all__ = ["Database", "driver", "open_database", "storage_errors", "utc_now"]
@@ -122,12 +123,14 @@ def open_database(config: RuneConfig) -> Database:
     """Open the home's database, making the home and migrating the database where needed.
 
     Raises:
+        NetworkFileSystemError: the home is on a network file system.
         HomeNotWritableError: the home cannot be made or written to.
         DatabaseTooNewError: a newer Rune made the database; it is left untouched.
         DiskFullError: there is no space left.
         StorageError: the file is damaged, or is not a database of Rune's.
     """
     with storage_errors(config.home):
+        require_local(config.home)
         _make_home(config.home)
         engine = _engine(config.database_path)
         try:

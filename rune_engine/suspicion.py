@@ -1,7 +1,7 @@
 """What in a candidate's syntax tree is known from code that fakes its tests.
 
-Flags, never gates: honest code may do any of it. A flag is stored beside the verdict, and training
-leaves the trajectory out.
+Flags, never gates of a verdict: honest code may do any of it. A flag is stored beside the verdict,
+and training leaves the trajectory out: `may_teach` says which.
 """
 
 from __future__ import annotations
@@ -63,6 +63,11 @@ _OVERRIDES = {
 _DESCRIPTORS = {"os.write", "os.pwrite", "os.dup2", "os.dup", "os.fdopen", "os.open"}
 _VALUE_TYPES = {"int", "str", "float", "list", "dict", "tuple", "set", "bool", "bytes", "complex"}
 _FEWEST_IN_TABLE = 2
+_TELLING = {
+    *(ast.Import, ast.ImportFrom, ast.Call, ast.Attribute, ast.Name, ast.ClassDef),
+    *(ast.FunctionDef, ast.AsyncFunctionDef),
+}
+"""The nodes that `_flags_of` looks at."""
 
 
 def suspicion(candidate: str, tests: str = "") -> tuple[str, ...]:
@@ -72,12 +77,31 @@ def suspicion(candidate: str, tests: str = "") -> tuple[str, ...]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ()
     nodes = _nodes(tree)
-    flags = {flag for node in nodes for flag in _flags_of(node)}
+    flags = {flag for node in nodes if type(node) in _TELLING for flag in _flags_of(node)}
     if _patches(nodes):
         flags.add("patching")
     if _copies(nodes, tests):
         flags.add("literal-table")
     return tuple(sorted(flags))
+
+
+def may_teach(attempt: Attempt, tests: str) -> bool:
+    """Whether it passed, and nothing speaks against its being learned from.
+
+    A pass that was decided in the candidate's own process could be forged there: it also needs a
+    second run, under another hash seed and in another order, that agreed (`confirmed`). Where there
+    is no verdict, whoever recorded the attempt ran the tests.
+    """
+    verdict = attempt.verdict or {"kind": "pass"}
+    evidence = verdict.get("evidence")
+    shown = evidence if isinstance(evidence, dict) else {}
+    forgeable = shown.get("in_process", False) is not False
+    return (
+        attempt.tests_passed is True
+        and verdict.get("kind") == "pass"
+        and (shown.get("confirmed") is True or not forgeable)
+        and not suspicion_of(attempt, tests)
+    )
 
 
 def suspicion_of(attempt: Attempt, tests: str) -> tuple[str, ...]:
@@ -92,8 +116,7 @@ def _nodes(tree: ast.AST) -> list[ast.AST]:
     """All nodes in no order, as `ast.walk` gives them, but in a quarter of the time."""
     nodes = [tree]
     for node in nodes:
-        for name in node._fields:
-            value = getattr(node, name, None)
+        for value in vars(node).values():
             if isinstance(value, list):
                 nodes += [item for item in value if isinstance(item, ast.AST)]
             elif isinstance(value, ast.AST) and value._fields:

@@ -9,7 +9,18 @@ import typer
 from rich.text import Text
 
 import rune_engine
-from rune_engine.cli import demo, engine, forget, jobs, memory, project, run_suite, sandbox
+from rune_engine.cli import (
+    daemon,
+    demo,
+    engine,
+    forget,
+    history,
+    jobs,
+    memory,
+    project,
+    run_suite,
+    sandbox,
+)
 from rune_engine.cli.session import err, out
 from rune_engine.errors import RuneError
 
@@ -21,9 +32,11 @@ COMMANDS = (
     memory.distill,
     project.project,
     forget.forget,
+    history.history,
 )
 GROUPS = {
     "engine": engine.app,
+    "daemon": daemon.app,
     "jobs": jobs.app,
     "adapters": memory.adapters,
     "sandbox": sandbox.app,

@@ -76,3 +76,11 @@ class ProviderPool:
         """Close every provider; the pool may be used again after."""
         providers, self._providers = list(self._providers.values()), {}
         await asyncio.gather(*(provider.close() for provider in providers))
+
+    async def sleep_all(self) -> None:
+        """Put every provider to sleep; none may be generating."""
+        await asyncio.gather(*(provider.sleep() for provider in self._providers.values()))
+
+    async def wake_all(self) -> None:
+        """Wake every provider."""
+        await asyncio.gather(*(provider.wake() for provider in self._providers.values()))

@@ -179,7 +179,7 @@ def _do_a_job(stores: Stores, number: int) -> None:
     jobs.enqueue("run_task", RunTaskParams(task_description=str(number)))
     job = jobs.claim("writer")
     assert job is not None
-    jobs.succeed(job.id, {})
+    jobs.succeed(job, {})
 
 
 def _check(home: Path, said: dict[str, list[int]]) -> bool:
