@@ -116,6 +116,31 @@ OWN = (
         flags=re.ASCII | re.I,
     ),
     _own(
+        "password",
+        r"\bcurl\b[^\n|;]{0,300}?\s(?:-u|--user)[ =]?[\"']?[^\s:\"']{1,80}:"
+        r"(?=\S*[A-Za-z])([^\s\"']{4,200})",
+        "curl",
+        group=1,
+    ),
+    _own(
+        "password",
+        r"\b(?:mysql\w*|mariadb\w*|sshpass|(?:docker|podman|helm registry|oc) login)\b"
+        r"[^\n|;]{0,200}?\s-p[ =]?[\"']?([^\s\"'-][^\s\"']{3,200})",
+        "mysql",
+        "mariadb",
+        "sshpass",
+        " login ",
+        group=1,
+    ),
+    _own("password", r"\blogin\s+\S{1,80}\s+password\s+(\S{4,200})", "login", group=1),
+    _own(
+        "password",
+        r"\bidentified\s+by\s+(?:password\s+)?'([^'\n]{4,200})'",
+        "identified",
+        group=1,
+        flags=re.ASCII | re.I,
+    ),
+    _own(
         "url-password",
         r"://[^\s:/@\"'<>]{0,200}:([^\s/@\"'<>]{1,200})@[A-Za-z0-9._\[{$-]",
         "://",
