@@ -68,15 +68,19 @@ def _entry(task: SuiteTask, tree: ast.Module) -> ast.FunctionDef:
 
 
 def mutations(task: SuiteTask) -> Iterator[str]:
-    """The reference with one operator, comparison or constant changed, one after the other."""
-    count = len(list(ast.walk(_entry(task, ast.parse(task.reference_solution)))))
+    """The reference with one token of its entry function changed: an operator, a comparison, a
+    constant, or which function is called."""
+    reference = ast.parse(task.reference_solution)
+    count = len(list(ast.walk(_entry(task, reference))))
+    helpers = [node.name for node in reference.body if isinstance(node, ast.FunctionDef)]
+    names = {**dict.fromkeys(helpers, "str"), **_NAMES}
     for position in range(count):
         tree = ast.parse(task.reference_solution)
-        if _mutate(list(ast.walk(_entry(task, tree)))[position]):
+        if _mutate(list(ast.walk(_entry(task, tree)))[position], names):
             yield ast.unparse(ast.fix_missing_locations(tree))
 
 
-def _mutate(node: ast.AST) -> bool:
+def _mutate(node: ast.AST, names: dict[str, str]) -> bool:
     for name in ("op", "ops"):
         old = getattr(node, name, None)
         if isinstance(old, list) and old and type(old[0]) in _SWAPS:
@@ -92,8 +96,8 @@ def _mutate(node: ast.AST) -> bool:
         node.value += "x"
         return True
     for name in ("id", "attr"):
-        if getattr(node, name, None) in _NAMES:
-            setattr(node, name, _NAMES[getattr(node, name)])
+        if getattr(node, name, None) in names:
+            setattr(node, name, names[getattr(node, name)])
             return True
     return False
 

@@ -224,7 +224,7 @@ class TaskResult(Model):
     adapter_reason: str
     base_model_id: str
     trajectory_id: str | None = Field(description="Null when the project is not recorded.")
-    prompt_tokens: int
+    prompt_tokens: int = Field(description="0, as below, where an interrupted job has lost count.")
     completion_tokens: int
 
 
@@ -238,6 +238,9 @@ class DistillParams(Model):
     domain: Name | None = None
     task_type: Name | None = None
     trajectory_ids: list[Identifier] | None = None
+    kept_back_ids: list[Identifier] = Field(
+        default_factory=list, description="Not trained on, so that the adapter can be judged by it."
+    )
     base_model: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
     rank: Annotated[int, Field(ge=1, le=256)] | None = None
     max_steps: Annotated[int, Field(ge=1, le=100_000)] | None = None
@@ -260,11 +263,61 @@ class DistillResult(Model):
     peak_memory_bytes: int
 
 
+class EvaluateParams(Model):
+    """By which tasks one adapter is judged, against the base model alone.
+
+    Without `trajectory_ids`: what was kept back when it was trained, and what its project holds
+    out, at most `max_tasks` of them.
+    """
+
+    adapter_id: Identifier
+    trajectory_ids: list[Identifier] | None = None
+    base_model: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
+    max_tasks: Annotated[int, Field(ge=1, le=1000)] = 100
+    max_tokens: Annotated[int, Field(ge=1, le=8192)] = 512
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+
+
+class EvaluatedTask(Model):
+    """One task's verdicts; None where none was reached, which is not a failure."""
+
+    trajectory_id: str
+    with_adapter: bool | None
+    with_base: bool | None
+
+
+class EvaluateResult(Model):
+    """How an `evaluate` job ended. The rates are over the tasks that were decided on both sides."""
+
+    adapter_id: str
+    base_model_id: str
+    tasks: int
+    undecided: int
+    pass_rate: float | None
+    base_pass_rate: float | None
+    per_task: list[EvaluatedTask]
+
+
+class EvolveParams(Model):
+    """Which adapter to keep, or to take out of use, by what was measured."""
+
+    adapter_id: Identifier
+
+
+class EvolveResult(Model):
+    """What was decided of an adapter and the incumbents of its scope."""
+
+    adapter_id: str
+    archived: list[str] = Field(description="Ids of the adapters that went out of use.")
+    reason: str
+
+
 class TrainerJob(Model):
     """The job file a trainer subprocess is started with.
 
     `trajectories_path` is JSON Lines of `Trajectory`; the trainer leaves
-    `adapter_model.safetensors` and `adapter_config.json` in `output_path`.
+    `adapter_model.safetensors` and `adapter_config.json` in `output_path`. The same job file may
+    be given to another trainer after one that died.
     """
 
     job_id: Identifier
@@ -281,6 +334,10 @@ class TrainerJob(Model):
     learning_rate: float | None = None
     seed: int = 0
     threads: int = 0
+    checkpoint_path: str | None = Field(
+        default=None, description="A folder in which a training that is killed leaves what it had."
+    )
+    checkpoint_seconds: float = 30.0
 
 
 class TrainerResult(Model):
@@ -405,6 +462,7 @@ class EngineHealth(Model):
     version: str
     pid: int
     busy: bool
+    stays: bool = Field(default=False, description="Whether it goes on when it is idle.")
 
 
 class MemoryStatus(Model):
@@ -431,6 +489,36 @@ class ProjectStatus(Model):
     distillable_trajectories: int
     held_out_trajectories: int
     adapters: int
+
+
+class ConsolidationStatus(Model):
+    """What the schedule would do, and what keeps it from doing it."""
+
+    enabled: bool
+    stays: bool = Field(description="Whether the engine goes on when it is idle.")
+    state: str = Field(description="A sentence: idle, at work, or why it waits.")
+    due: list[str] = Field(description="Scopes to distill, the first one first.")
+    resting: list[str] = Field(description="Scopes whose last try failed, why, and until when.")
+
+
+# --- history -----------------------------------------------------------------------------------
+
+
+class HistoryEntry(Model):
+    """Something that happened, as a line to read and as facts."""
+
+    at: str
+    kind: str = Field(description="A lifecycle event's kind, or `job_` and how a job ended.")
+    subject: str = Field(description="Id of the adapter, project, session or job it is about.")
+    project_id: str | None
+    line: str
+    facts: dict[str, Any]
+
+
+class HistoryPage(Model):
+    """The newest first."""
+
+    entries: list[HistoryEntry]
 
 
 class ProjectState(ProjectStatus):

@@ -77,8 +77,7 @@ def identify(folder: Path | str) -> ProjectIdentity:
         if (remote := normalise(url)) is not None:
             return ProjectIdentity(_bounded(remote), root, remote)
     main = common.parent if common.name == ".git" else common
-    commits = _git(path, "rev-list", "--max-parents=0", "--all").split()
-    digest = commits[-1][:_HASH_CHARS] if commits else _hash(main)
+    digest = _first_commit(path) or _hash(main)
     return ProjectIdentity(_named(main.name.removesuffix(".git"), digest), root, None)
 
 
@@ -139,6 +138,13 @@ def _remotes(path: Path) -> Iterator[str]:
     found = [entry.partition("\n") for entry in listed.split("\0") if "\n" in entry]
     found.sort(key=lambda entry: entry[0] != "remote.origin.url")
     yield from (url for _, _, url in found)
+
+
+def _first_commit(path: Path) -> str:
+    """The oldest commit without parents: branches without history come later."""
+    listed = _git(path, "rev-list", "--max-parents=0", "--all", "--timestamp").splitlines()
+    commits = [(int(time), commit) for time, _, commit in (line.partition(" ") for line in listed)]
+    return min(commits)[1][:_HASH_CHARS] if commits else ""
 
 
 def _git(path: Path, *arguments: str) -> str:

@@ -4,14 +4,15 @@
 
 Reads a `TrainerJob`, trains, leaves `adapter_model.safetensors` and `adapter_config.json` in the
 job's `output_path` and reports on stdout, one JSON object a line. Runs as a subprocess of the
-engine and ends when its stdin closes.
+engine and ends when its stdin closes. Started again with the same job and the same trajectories,
+it goes on from the last checkpoint in `checkpoint_path`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,141 +22,21 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from rune_engine.errors import NothingToDistillError
 from rune_engine.models import TrainerJob, TrainerResult
 from trainers import dataset, lora, tracking
+from trainers.checkpoint import Checkpoints, Snapshot
+from trainers.fitting import Fit, Fitting, Report, kept_back_loss
 from trainers.protocol import peak_memory_bytes, run_trainer
 from trainers.settings import DirectSettings, resolve
-from trainers.tokens import (
-    Batch,
-    Example,
-    answer_loss,
-    answer_tokens,
-    by_length,
-    clipped_loss,
-    collate,
-)
-
-Report = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
-    """How one run of training went; losses are nats per token of the answers."""
+class Trained:
+    """A training's end: how its two phases went together, the kept-back loss before any of it,
+    and how long it took, earlier attempts included."""
 
-    steps: int
-    training_loss: float
-    kept_back_loss: float | None
-
-
-def _steps(
-    data: dataset.Split, settings: DirectSettings, pad_id: int, seed: int
-) -> Iterator[list[Batch]]:
-    """Endless shuffled passes over the training examples; each step with some rehearsal.
-
-    A step is a few batches of similar lengths whose gradients are added up.
-    """
-    generator = torch.Generator().manual_seed(seed)
-
-    def shuffled(examples: Sequence[Example]) -> list[Example]:
-        return [examples[i] for i in torch.randperm(len(examples), generator=generator).tolist()]
-
-    while True:
-        order = shuffled(data.training)
-        for start in range(0, len(order), settings.batch_size):
-            groups = by_length(order[start : start + settings.batch_size])
-            if data.rehearsal and settings.rehearsal:
-                groups.append(shuffled(data.rehearsal)[: settings.rehearsal])
-            yield [collate(group, pad_id) for group in groups]
-
-
-def _on(batch: Batch, device: str) -> Batch:
-    return Batch(batch.ids.to(device), batch.labels.to(device))
-
-
-@torch.no_grad()
-def _kept_back_loss(
-    model: PeftModel, examples: Sequence[Example], size: int, pad_id: int, device: str
-) -> float:
-    model.eval()
-    total, tokens = 0.0, 0
-    for start in range(0, len(examples), size):
-        batch = _on(collate(examples[start : start + size], pad_id), device)
-        count = answer_tokens(batch)
-        with torch.autocast(device, dtype=torch.bfloat16):
-            total += float(clipped_loss(model, batch)) * count
-        tokens += count
-    model.train()
-    return total / max(1, tokens)
-
-
-def fit(
-    model: PeftModel,
-    data: dataset.Split,
-    settings: DirectSettings,
-    *,
-    pad_id: int,
-    seed: int,
-    device: str,
-    report: Report,
-) -> Fit:
-    """Train the adapter in place, until the kept-back loss stops falling.
-
-    The adapter is left as it was at its best kept-back loss; with nothing kept back it trains for
-    `max_steps`.
-    """
-    parameters = lora.trainable(model)
-    optimizer = torch.optim.AdamW(
-        parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
-    steps = _steps(data, settings, pad_id, seed)
-    best: tuple[float, int, list[torch.Tensor]] | None = None
-    looks_without_gain, loss_value = 0, float("nan")
-    model.train()
-    for step in range(1, settings.max_steps + 1):
-        _set_rate(optimizer, settings, step)
-        loss_value = _accumulate(model, [_on(batch, device) for batch in next(steps)], device)
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        report(
-            step / settings.max_steps, f"step {step}/{settings.max_steps}, loss {loss_value:.3f}"
-        )
-        if not data.kept_back or not _is_time_to_look(settings, step):
-            continue
-        kept = _kept_back_loss(model, data.kept_back, settings.batch_size, pad_id, device)
-        if best is None or kept < best[0]:
-            best, looks_without_gain = (kept, step, [p.detach().clone() for p in parameters]), 0
-        else:
-            looks_without_gain += 1
-            if looks_without_gain >= settings.patience:
-                break
-    if best is None:
-        return Fit(settings.max_steps, loss_value, None)
-    for parameter, value in zip(parameters, best[2], strict=True):
-        parameter.data.copy_(value)
-    return Fit(best[1], loss_value, best[0])
-
-
-def _accumulate(model: PeftModel, batches: Sequence[Batch], device: str) -> float:
-    """Add up the gradients of the mean loss over all of the batches' tokens; returns that loss."""
-    tokens = [answer_tokens(batch) for batch in batches]
-    total = 0.0
-    for batch, count in zip(batches, tokens, strict=True):
-        with torch.autocast(device, dtype=torch.bfloat16):
-            loss = answer_loss(model, batch) * (count / sum(tokens))
-        loss.backward()  # type: ignore[no-untyped-call]
-        total += float(loss.detach())
-    return total
-
-
-def _is_time_to_look(settings: DirectSettings, step: int) -> bool:
-    if step == settings.max_steps:
-        return True
-    return step >= settings.min_steps and step % settings.evaluate_every == 0
-
-
-def _set_rate(optimizer: torch.optim.Optimizer, settings: DirectSettings, step: int) -> None:
-    """Five steps of warm-up, then constant: where early stopping stops is not known before."""
-    for group in optimizer.param_groups:
-        group["lr"] = settings.learning_rate * min(1.0, step / 5)
+    model: PeftModel
+    fit: Fit
+    kept_back_loss_before: float | None
+    seconds: float
 
 
 def distill(job: TrainerJob, report: Report) -> TrainerResult:
@@ -165,14 +46,36 @@ def distill(job: TrainerJob, report: Report) -> TrainerResult:
         NothingToDistillError: no trajectory holds code that passed.
         BaseModelNotFoundError, TrainingError: see `settings.resolve`.
     """
-    began = time.monotonic()
     settings = resolve(job)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     if job.threads:
         torch.set_num_threads(job.threads)
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
         job.base_model_path, local_files_only=True
     )
+    data = _data(job, settings, tokenizer)
+    report(0.02, f"{len(data.training)} examples, {len(data.kept_back)} kept back")
+    with tracking.track(job, settings) as run:
+        pad_id = int(tokenizer.pad_token_id or tokenizer.eos_token_id or 0)
+        trained = Training(job, settings, data, pad_id, report).run()
+        lora.save_adapter(trained.model, Path(job.output_path), job.base_model_id)
+        result = TrainerResult(
+            rank=settings.rank,
+            examples=len(data.everything),
+            steps=trained.fit.steps,
+            training_loss=trained.fit.training_loss,
+            kept_back_loss=trained.fit.kept_back_loss,
+            kept_back_loss_before=trained.kept_back_loss_before,
+            delta_w_norm=lora.delta_w_norm(trained.model),
+            seconds=trained.seconds,
+            peak_memory_bytes=peak_memory_bytes(),
+        )
+        run.finish(result)
+    return result
+
+
+def _data(
+    job: TrainerJob, settings: DirectSettings, tokenizer: PreTrainedTokenizerBase
+) -> dataset.Split:
     trajectories = dataset.load_trajectories(Path(job.trajectories_path))
     data = dataset.split(
         trajectories,
@@ -181,73 +84,128 @@ def distill(job: TrainerJob, report: Report) -> TrainerResult:
         seed=job.seed,
         max_length=settings.max_length,
     )
-    data = replace(
-        data,
-        rehearsal=dataset.load_rehearsal(Path(job.base_model_path), tokenizer, settings.max_length),
-    )
     if not data.everything:
         raise NothingToDistillError(
             f"None of {len(trajectories)} trajectories ends in code that passed its tests.",
             next_step="Record sessions whose last attempt passed.",
         )
-    report(0.02, f"{len(data.training)} examples, {len(data.kept_back)} kept back")
-    with tracking.track(job, settings) as run:
-        model, outcome, before = _train(job, settings, data, tokenizer, device, report)
-        lora.save_adapter(model, Path(job.output_path), job.base_model_id)
-        result = TrainerResult(
-            rank=settings.rank,
-            examples=len(data.everything),
-            steps=outcome.steps,
-            training_loss=outcome.training_loss,
-            kept_back_loss=outcome.kept_back_loss,
-            kept_back_loss_before=before,
-            delta_w_norm=lora.delta_w_norm(model),
-            seconds=time.monotonic() - began,
-            peak_memory_bytes=peak_memory_bytes(),
-        )
-        run.finish(result)
-    return result
+    rehearsal = dataset.load_rehearsal(Path(job.base_model_path), tokenizer, settings.max_length)
+    return replace(data, rehearsal=rehearsal)
 
 
-def _train(
-    job: TrainerJob,
-    settings: DirectSettings,
-    data: dataset.Split,
-    tokenizer: PreTrainedTokenizerBase,
-    device: str,
-    report: Report,
-) -> tuple[PeftModel, Fit, float | None]:
-    """Train with early stopping, then for a few steps on everything.
+class Training:
+    """Two phases, with early stopping and then for a few steps on everything, and where it is.
 
-    Returns the adapted model, how training went (with the kept-back loss of early stopping), and
-    the kept-back loss before any of it.
+    Nothing is kept back from the second, so it has a fixed length.
     """
-    pad_id = int(tokenizer.pad_token_id or tokenizer.eos_token_id or 0)
-    model = lora.add_adapter(lora.load_base(job.base_model_path, device), settings, job.seed)
-    before = None
-    if data.kept_back:
-        before = _kept_back_loss(model, data.kept_back, settings.batch_size, pad_id, device)
-    finish_steps = settings.finish_steps if data.kept_back else 0
-    share = settings.max_steps / (settings.max_steps + finish_steps)
 
-    def run(part: dataset.Split, steps: int, begin: float, end: float) -> Fit:
-        return fit(
+    def __init__(
+        self,
+        job: TrainerJob,
+        settings: DirectSettings,
+        data: dataset.Split,
+        pad_id: int,
+        report: Report,
+    ) -> None:
+        self._began = time.monotonic()
+        self._job = job
+        self._settings = settings
+        self._data = data
+        self._pad_id = pad_id
+        self._report = report
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        folder = Path(job.checkpoint_path) if job.checkpoint_path else None
+        self._checkpoints = Checkpoints(folder, _inputs_hash(job, settings), job.checkpoint_seconds)
+        self._before: float | None = None
+        self._first: Fit | None = None
+        self._seconds_before = 0.0
+
+    def run(self) -> Trained:
+        """Train from the last checkpoint, or from the start."""
+        saved = self._checkpoints.latest()
+        base = lora.load_base(self._job.base_model_path, self._device)
+        model = lora.add_adapter(base, self._settings, self._job.seed)
+        if saved is None:
+            self._before = self._loss_before(model)
+        else:
+            self._continue(saved)
+        finish_steps = self._settings.finish_steps if self._data.kept_back else 0
+        share = self._settings.max_steps / (self._settings.max_steps + finish_steps)
+        fit = self._first
+        if fit is None:
+            fit = self._phase(model, self._data, self._settings.max_steps, (0.0, share), saved)
+        if finish_steps:
+            saved = saved if self._first else None
+            self._first = fit
+            everything = dataset.Split(self._data.everything, [], self._data.rehearsal)
+            rest = self._phase(model, everything, finish_steps, (share, 1.0), saved)
+            fit = replace(fit, steps=fit.steps + rest.steps, training_loss=rest.training_loss)
+        return Trained(model, fit, self._before, self._seconds())
+
+    def _loss_before(self, model: PeftModel) -> float | None:
+        if not self._data.kept_back:
+            return None
+        size = self._settings.batch_size
+        return kept_back_loss(model, self._data.kept_back, size, self._pad_id, self._device)
+
+    def _phase(
+        self,
+        model: PeftModel,
+        data: dataset.Split,
+        steps: int,
+        span: tuple[float, float],
+        saved: Snapshot | None,
+    ) -> Fit:
+        """One phase, which is the part `span` of the whole; from `saved` on if that is its own."""
+        fitting = Fitting(
             model,
-            part,
-            settings.model_copy(update={"max_steps": steps}),
-            pad_id=pad_id,
-            seed=job.seed,
-            device=device,
-            report=lambda done, text: report(0.05 + 0.9 * (begin + (end - begin) * done), text),
+            data,
+            self._settings.model_copy(update={"max_steps": steps}),
+            pad_id=self._pad_id,
+            seed=self._job.seed,
+            device=self._device,
         )
+        if saved is not None:
+            fitting.restore(saved)
+        begin, end = span
 
-    outcome = run(data, settings.max_steps, 0.0, share)
-    if finish_steps:
-        rest = run(dataset.Split(data.everything, [], data.rehearsal), finish_steps, share, 1.0)
-        outcome = replace(
-            outcome, steps=outcome.steps + rest.steps, training_loss=rest.training_loss
-        )
-    return model, outcome, before
+        def report(done: float, text: str) -> None:
+            self._report(0.05 + 0.9 * (begin + (end - begin) * done), text)
+
+        return fitting.run(report, lambda: self._save(fitting))
+
+    # --- where it is -------------------------------------------------------------------------
+
+    def _save(self, fitting: Fitting) -> None:
+        if not self._checkpoints.due():
+            return
+        snapshot = fitting.snapshot()
+        whole = {
+            "before": self._before,
+            "first": asdict(self._first) if self._first else None,
+            "seconds": self._seconds(),
+        }
+        self._checkpoints.save(replace(snapshot, numbers={**snapshot.numbers, **whole}))
+
+    def _continue(self, saved: Snapshot) -> None:
+        numbers = saved.numbers
+        self._before, self._seconds_before = numbers["before"], float(numbers["seconds"])
+        self._first = Fit(**numbers["first"]) if numbers["first"] else None
+        phase = "the last phase" if self._first else "training"
+        self._report(0.04, f"continues {phase} after step {numbers['step']}")
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._began
+
+
+def _inputs_hash(job: TrainerJob, settings: DirectSettings) -> str:
+    """SHA-256 over all that the resulting weights follow from."""
+    model = Path(job.base_model_path)
+    files = sorted((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in model.iterdir())
+    parts = [settings.model_dump_json(), str(job.seed), job.base_model_id, str(files)]
+    digest = hashlib.sha256("\n".join(parts).encode())
+    digest.update(Path(job.trajectories_path).read_bytes())
+    return digest.hexdigest()
 
 
 if __name__ == "__main__":

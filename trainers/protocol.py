@@ -12,7 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from rune_engine.errors import RuneError, TrainingError
+import torch
+
+from rune_engine.errors import DeviceMemoryError, RuneError, TrainingError
 from rune_engine.models import TrainerJob, TrainerResult
 
 
@@ -55,6 +57,13 @@ def run_trainer(
         emit("result", **trainer(job, report).model_dump())
     except RuneError as error:
         emit("error", **error.to_envelope())
+        sys.exit(1)
+    except torch.OutOfMemoryError as error:
+        full = DeviceMemoryError(
+            f"The accelerator is full: {error}",
+            next_step="Close what else uses it, or distill with a lower `rank`.",
+        )
+        emit("error", **full.to_envelope())
         sys.exit(1)
     except Exception as error:  # noqa: BLE001 - the one driver: every failure becomes an event
         traceback.print_exc()

@@ -9,7 +9,19 @@ import typer
 from rich.text import Text
 
 import rune_engine
-from rune_engine.cli import data, demo, engine, forget, jobs, memory, project, run_suite, sandbox
+from rune_engine.cli import (
+    daemon,
+    data,
+    demo,
+    engine,
+    forget,
+    history,
+    jobs,
+    memory,
+    project,
+    run_suite,
+    sandbox,
+)
 from rune_engine.cli.session import err, out
 from rune_engine.errors import RuneError
 
@@ -21,11 +33,13 @@ COMMANDS = (
     memory.distill,
     project.project,
     forget.forget,
+    history.history,
     data.backup,
     data.restore,
 )
 GROUPS = {
     "engine": engine.app,
+    "daemon": daemon.app,
     "jobs": jobs.app,
     "adapters": memory.adapters,
     "sandbox": sandbox.app,

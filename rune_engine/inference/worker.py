@@ -19,7 +19,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from rune_engine.errors import GenerationCancelledError, InferenceError, RuneError
+from rune_engine.errors import (
+    DeviceMemoryError,
+    GenerationCancelledError,
+    InferenceError,
+    RuneError,
+)
 from rune_engine.inference.provider import AdapterRef, GenerationRequest
 from rune_engine.inference.wire import Message, read_adapter, read_requests, to_line
 
@@ -139,6 +144,11 @@ def _reply(model: LocalModel, job: Job, rows: Sequence[Row]) -> Message:
 def _envelope(error: Exception) -> Message:
     if isinstance(error, RuneError):
         return error.to_envelope()
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is imported late
+        return DeviceMemoryError(
+            f"The accelerator is full: {error}",
+            next_step="Close what else uses it, or use a smaller base model.",
+        ).to_envelope()
     return InferenceError(
         f"The model worker failed: {type(error).__name__}: {error}",
         next_step="If this repeats, the adapter or the base model does not suit this version.",

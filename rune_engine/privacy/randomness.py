@@ -21,6 +21,7 @@ SHORTEST = 20
 
 _CANDIDATE = re.compile(r"[A-Za-z0-9+/_-]{20,}={0,2}", re.ASCII)
 _PART = re.compile(r"[A-Za-z0-9+_-]{20,}={0,2}", re.ASCII)
+_ADDRESS = re.compile(r"://[^\s\"'?]*\Z")
 _WORD = re.compile(r"[a-z]{3,}")
 _HEX = re.compile(r"(?:[0-9a-f]{32,}|[0-9A-F]{32,})")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -45,7 +46,7 @@ def spans(text: str) -> Iterator[Span]:
 def kind_of(token: str) -> str | None:
     """`random-hex` or `random-text` when the token looks random, else None."""
     body = token.rstrip("=")
-    if body.isalpha() or body.isdigit() or _UUID.fullmatch(body):
+    if body.isdigit() or _UUID.fullmatch(body):
         return None
     if _HEX.fullmatch(body):
         return "random-hex" if entropy(body) > HEX_LIMIT else None
@@ -59,8 +60,9 @@ def entropy(token: str) -> float:
 
 
 def _parts(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The candidate itself, or the long parts of what has too many slashes for base64: a path."""
-    if text.count("/", start, end) <= max(3, (end - start) // 16):
+    """The candidate itself, or the long parts of an address and of what has too many slashes."""
+    many = text.count("/", start, end) > max(4, (end - start) // 8)
+    if not many and not _ADDRESS.search(text[max(0, start - _CONTEXT_CHARS) : start]):
         yield start, end
         return
     for part in _PART.finditer(text, start, end):
@@ -70,13 +72,16 @@ def _parts(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 def _is_random(body: str) -> bool:
     classes = "".join(map(_class_of, body))
     lower, upper, digits = (classes.count(kind) for kind in "lud")
-    if not digits or not lower + upper or classes.count("s") > len(body) * 0.15:
+    if classes.count("s") > len(body) * 0.15:
         return False
     pairs = [pair for pair in pairwise(classes) if "s" not in pair]
     changes = sum(one != other for one, other in pairs) / max(len(pairs), 1)
-    words = sum(map(len, _WORD.findall(body)))
     if lower and upper:
-        return words <= len(body) * 0.45 and changes >= 0.35 and entropy(body) >= 3.6
+        long = len(body) >= 32
+        words = sum(map(len, _WORD.findall(body)))
+        if changes < 0.3 or words > len(body) * (0.65 if long else 0.5):
+            return False
+        return entropy(body) >= 3.6 and (digits > 0 or (long and changes >= 0.42))
     return len(body) >= 24 and digits >= 3 and changes >= 0.25 and entropy(body) >= 3.4
 
 

@@ -81,7 +81,7 @@ def _judge_child(
     child: ChildEnded, secret: bytes, limits: SandboxLimits, evidence: Evidence
 ) -> bytes | Verdict:
     """What a child reported, after the secret; or the verdict that its end alone makes."""
-    if not child.report:
+    if not child.report or child.outgrown:
         return without_report(child, limits, evidence)
     if not child.report.startswith(secret) or child.report.count(secret) != 1:
         return Tampered(message=_FORGED, evidence=evidence)
@@ -119,6 +119,9 @@ def of_kind(kind: str, message: str, evidence: Evidence) -> Verdict:
 
 
 def without_report(child: ChildEnded, limits: SandboxLimits, evidence: Evidence) -> Verdict:
+    if child.outgrown:
+        message = f"Its processes together held more than {limits.memory_bytes} bytes of memory."
+        return ResourceExceeded(message=message, evidence=evidence)
     code = child.exit_code
     out_of_time = code == -signal.SIGXCPU
     if code == -signal.SIGKILL:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import secrets
 import socket
-import tempfile
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 from rune_engine.errors import SandboxUnavailableError
+from rune_engine.sandbox.folders import folder_in_home
 from rune_engine.sandbox.verdict import Pass, Verdict
 
 _ATTACK = """
@@ -36,14 +35,6 @@ _NEXT_STEP = (
 )
 
 
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    """In the home folder, which is what is to be kept from view; else where it can be."""
-    try:
-        return tempfile.TemporaryDirectory(prefix=".rune-probe-", dir=Path.home())
-    except (OSError, RuntimeError):
-        return tempfile.TemporaryDirectory(prefix="rune-probe-")
-
-
 async def attack(run: Callable[[str, str], Awaitable[Verdict]]) -> None:
     """Attack through `run`, which takes a candidate and tests.
 
@@ -51,9 +42,12 @@ async def attack(run: Callable[[str, str], Awaitable[Verdict]]) -> None:
         SandboxUnavailableError: nothing could be run, or something got through.
     """
     word = secrets.token_hex(16)
-    with _folder() as folder, socket.create_server(("127.0.0.1", 0)) as listener:
+    with (
+        folder_in_home("rune-probe-") as folder,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+    ):
         listener.setblocking(False)
-        canary, outside = Path(folder, "canary"), Path(folder, "outside")
+        canary, outside = folder / "canary", folder / "outside"
         canary.write_text(word, encoding="utf-8")
         port = listener.getsockname()[1]
         code = _ATTACK.format(port=port, canary=str(canary), outside=str(outside))

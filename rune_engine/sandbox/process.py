@@ -30,13 +30,15 @@ class ChildEnded:
     """How one child of a run ended.
 
     `exit_code` is minus the signal's number where one ended it; `report` is what it wrote to its
-    verdict pipe (at most a megabyte), trusted in nothing.
+    verdict pipe (at most a megabyte), trusted in nothing; `outgrown` is whether it was ended
+    because the processes that it started held too much memory together with it.
     """
 
     exit_code: int
     cpu_seconds: float
     wall_seconds: float
     report: bytes
+    outgrown: bool = False
 
 
 @dataclass(frozen=True)
@@ -242,7 +244,6 @@ def parse_status(data: bytes) -> tuple[bool, tuple[ChildEnded, ...]]:
         body, data = data[4 : 4 + size], data[4 + size :]
         if len(body) < size or not size:
             break  # its writer was ended in the middle
-        wait_status, cpu_seconds, wall_seconds, report = marshal.loads(body)
-        code = os.waitstatus_to_exitcode(wait_status)
-        children.append(ChildEnded(code, cpu_seconds, wall_seconds, report))
+        wait_status, *rest = marshal.loads(body)
+        children.append(ChildEnded(os.waitstatus_to_exitcode(wait_status), *rest))
     return ready_children > 0 and ready_children >= len(children), tuple(children)

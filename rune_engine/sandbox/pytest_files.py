@@ -14,7 +14,9 @@ from typing import Any
 from rune_engine.errors import InvalidInputError
 
 _OURS = "_rune"
-_BOOT = Path(__file__).parent / "inside" / "pytest_boot.py"
+_INSIDE = Path(__file__).parent / "inside"
+_BOOT = {"boot.py": "pytest_boot.py", "pytest_reporter.py": "pytest_reporter.py"}
+_PLUGINS = frozenset({"pytest", "pytest_asyncio", "anyio", "trio"})
 _SETTINGS = {
     *("conftest.py", "pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "tox.ini"),
     *("setup.cfg", "sitecustomize.py", "usercustomize.py"),
@@ -27,20 +29,26 @@ _FunctionDef = ast.FunctionDef | ast.AsyncFunctionDef
 class PytestFiles:
     """`expected` are the ids, without parameters, of tests that must be collected; whether each is
     a plain function, which pytest calls itself. `can_skip`: the files themselves speak of it.
-    `libraries` are modules that no candidate could bring."""
+    `libraries` are modules that no candidate could bring. `is_async`, `async_fixtures`: whether
+    there are such functions; only the second need a plugin."""
 
     files: Mapping[str, str]
     expected: Mapping[str, bool] = field(default_factory=dict)
     can_skip: bool = False
     libraries: frozenset[str] = frozenset()
+    is_async: bool = False
+    async_fixtures: bool = False
     problem: str | None = None
 
     def request(self, candidate: Mapping[str, str], *, backwards: bool) -> dict[str, Any]:
-        ours = {f"{_OURS}/boot.py": _BOOT.read_text("utf-8"), f"{_OURS}/pytest.ini": "[pytest]\n"}
+        ours = {f"{_OURS}/{n}": (_INSIDE / file).read_text("utf-8") for n, file in _BOOT.items()}
+        ours[f"{_OURS}/pytest.ini"] = "[pytest]\n"
         options = {
             "tests": [name for name in self.files if is_test_file(name)],
             "conftest": any(PurePosixPath(name).name == "conftest.py" for name in self.files),
             "backwards": backwards,
+            "async": self.is_async,
+            "async_fixtures": self.async_fixtures,
         }
         work = dict(candidate)
         return {"pytest": options, "files": {**self.files, **ours}, "work_files": work}
@@ -53,10 +61,6 @@ def needs_pytest(tests: str) -> bool:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return any(name.split(".")[0] == "pytest" for name in _names(nodes))
-
-
-def _imported(text: str) -> list[str]:
-    return _names(list(ast.walk(ast.parse(text))))
 
 
 def _names(nodes: list[ast.AST]) -> list[str]:
@@ -123,21 +127,36 @@ def plan_files(files: Mapping[str, str], *, libraries: bool = False) -> PytestFi
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             return PytestFiles(files, problem=f"the tests do not compile: {error}")
         for node in body:
-            for test, plain, runs in _tests_in(node):
-                if not runs:
-                    return PytestFiles(files, problem=f"{test} is async, which needs a plugin")
+            for test, plain in _tests_in(node):
                 expected[f"{name}::{test}"] = plain
     if not expected:
         return PytestFiles(files, problem="no file has a test that pytest would find")
     can_skip = any(word in text for text in files.values() for word in _CAN_SKIP)
-    needed = {name for text in files.values() for name in _imported(text)} - {"solution"}
-    return PytestFiles(files, expected, can_skip, frozenset(needed if libraries else ()))
+    nodes = [node for name, text in files.items() for node in _nodes(name, text)]
+    needed = {name.split(".")[0] for name in _names(nodes)} - {"solution"}
+    functions = [node for node in nodes if isinstance(node, ast.AsyncFunctionDef)]
+    return PytestFiles(
+        files,
+        expected,
+        can_skip,
+        frozenset(needed if libraries else needed & _PLUGINS),
+        is_async=bool(functions),
+        async_fixtures=any(_is_fixture(each) for each in functions),
+    )
 
 
-def _tests_in(node: ast.stmt) -> Iterator[tuple[str, bool, bool]]:
-    """(id, whether pytest calls it as a function, whether it runs without a plugin)"""
+def _nodes(name: str, text: str) -> list[ast.AST]:
+    """Of a file of Python; none of any other, or where it does not compile (pytest will say)."""
+    try:
+        return list(ast.walk(ast.parse(text))) if name.endswith(".py") else []
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+
+
+def _tests_in(node: ast.stmt) -> Iterator[tuple[str, bool]]:
+    """(id, whether pytest calls it as a function)"""
     if _is_test(node):
-        yield node.name, True, isinstance(node, ast.FunctionDef)  # type: ignore[attr-defined]
+        yield node.name, True  # type: ignore[attr-defined]
     if not isinstance(node, ast.ClassDef):
         return
     case = any(ast.unparse(base).endswith("TestCase") for base in node.bases)
@@ -145,14 +164,17 @@ def _tests_in(node: ast.stmt) -> Iterator[tuple[str, bool, bool]]:
         return
     for method in node.body:
         if _is_test(method):
-            runs = case or isinstance(method, ast.FunctionDef)
-            yield f"{node.name}::{method.name}", not case, runs  # type: ignore[attr-defined]
+            yield f"{node.name}::{method.name}", not case  # type: ignore[attr-defined]
 
 
 def _is_test(node: ast.stmt) -> bool:
     if not isinstance(node, _FunctionDef) or not node.name.startswith("test"):
         return False
-    return not any("fixture" in ast.unparse(each) for each in node.decorator_list)
+    return not _is_fixture(node)
+
+
+def _is_fixture(node: _FunctionDef) -> bool:
+    return any("fixture" in ast.unparse(each) for each in node.decorator_list)
 
 
 def _is_collected(node: ast.ClassDef) -> bool:

@@ -14,21 +14,31 @@ from rune_engine.config import SandboxLimits
 from rune_engine.sandbox.judge import before_tests, nothing_said, of_kind, too_long, without_report
 from rune_engine.sandbox.process import ChildEnded, Ended
 from rune_engine.sandbox.pytest_files import PytestFiles
-from rune_engine.sandbox.verdict import CandidateError, Evidence, Infra, Pass, Tampered, Verdict
+from rune_engine.sandbox.verdict import (
+    CandidateError,
+    CaseResult,
+    Evidence,
+    Infra,
+    Pass,
+    Tampered,
+    Verdict,
+)
 
 _CUT_SHORT = (2, 3)  # interrupted, or something else than a test raised
 _FORGED = "Something was written to the verdict pipe that is not pytest's report."
 
 
+_MOST_SECONDS = 1e9
 _MAYBE_TEXT, _MAYBE_BOOL = (str, type(None)), (bool, type(None))
 _SHAPES: dict[str, tuple[Any, ...]] = {
     "no pytest": (),
+    "no plugin": (),
     "started": (),
     "collected": (list,),
     "uncollected": (str, str, _MAYBE_TEXT, str),
     "failed": (str, str, str),
     "skipped": (str,),
-    "ran": (str, _MAYBE_BOOL, bool, list),
+    "ran": (str, _MAYBE_BOOL, bool, list, float, float),
     "finished": (int,),
 }
 
@@ -56,7 +66,7 @@ def judge_pytest(
     if not ended.children:
         return nothing_said(evidence)
     child = ended.children[-1]
-    if child.exit_code < 0:
+    if child.exit_code < 0 or child.outgrown:
         return without_report(child, limits, evidence)
     records = _records(child.report, secret)
     report = _read(records) if records is not None else None
@@ -64,9 +74,13 @@ def judge_pytest(
         return Tampered(message=_FORGED, evidence=evidence)
     if ["no pytest"] in records:
         return Infra(message="pytest is not installed beside the interpreter.", evidence=evidence)
+    if ["no plugin"] in records:
+        message = "The tests have async fixtures: install pytest-asyncio beside the interpreter."
+        return Infra(message=message, evidence=evidence)
     if not report.started:
         lines = ended.stderr.strip().splitlines() or ["?"]
         return Infra(message=f"pytest could not start: {lines[-1]}", evidence=evidence)
+    evidence = evidence.model_copy(update={"cases": _cases(plan, report)})
     return (
         _failure(plan, report, evidence)
         or _incomplete(report, child, limits, evidence)
@@ -102,7 +116,12 @@ def _is_record(record: object) -> bool:
         return False
     fits = all(isinstance(part, kind) for part, kind in zip(rest, shape, strict=True))
     lists = [part for part in rest if isinstance(part, list)]
-    return fits and all(isinstance(each, str) for part in lists for each in part)
+    seconds = [part for part in rest if isinstance(part, float)]
+    return (
+        fits
+        and all(isinstance(each, str) for part in lists for each in part)
+        and all(0 <= each < _MOST_SECONDS for each in seconds)
+    )
 
 
 def _read(records: list[list[Any]]) -> _Report | None:
@@ -123,7 +142,7 @@ def _read(records: list[list[Any]]) -> _Report | None:
             report.ran[rest[0]] = rest[1:]
         elif kind == "finished" and report.finished is None:
             report.finished = rest[0]
-        elif kind != "no pytest":
+        elif kind not in ("no pytest", "no plugin"):
             return None
     return report
 
@@ -139,7 +158,7 @@ def _failure(plan: PytestFiles, report: _Report, evidence: Evidence) -> Verdict 
 
 
 def _not_imported(plan: PytestFiles, missing: object, text: str, evidence: Evidence) -> Verdict:
-    if isinstance(missing, str) and missing in plan.libraries:
+    if isinstance(missing, str) and missing.split(".")[0] in plan.libraries:
         message = f"The tests need {missing}, which is not installed."
         return Infra(message=message, evidence=evidence)
     return CandidateError(message=text or "the tests cannot be imported", evidence=evidence)
@@ -168,20 +187,39 @@ def _skipped(plan: PytestFiles, report: _Report, evidence: Evidence) -> Verdict 
 def _inconsistent(plan: PytestFiles, report: _Report, evidence: Evidence) -> Verdict | None:
     said = ""
     collected = report.collected or []
-    plain = {name for name, is_plain in plan.expected.items() if is_plain}
     absent = set(plan.expected) - {_base(node) for node in collected}
     if absent:
         said = f"{min(absent)} was planned, and is not said to have run."
     elif set(report.ran) != set(collected):
         said = "Other tests are said to have run than were collected."
-    for node, (returned, raised, phases) in report.ran.items():
-        whole = set(phases) == {"passed"} and len(phases) >= 3
-        called = returned is True if _base(node) in plain else returned is not False
-        if raised or not whole or not called:
+    for node in report.ran:
+        if not _ran_to_its_end(plan, report, node):
             said = said or f"{node} is said to have passed, and did not run to its end."
     if not said and (report.finished != 0 or evidence.exit_code != 0):
         said = f"Every test is said to have passed, and pytest ended with {evidence.exit_code}."
     return Tampered(message=said, evidence=evidence) if said else None
+
+
+def _ran_to_its_end(plan: PytestFiles, report: _Report, node: str) -> bool:
+    returned, raised, phases, *_ = report.ran[node]
+    whole = set(phases) == {"passed"} and len(phases) >= 3
+    called = returned is True if plan.expected.get(_base(node)) else returned is not False
+    return whole and called and not raised
+
+
+def _cases(plan: PytestFiles, report: _Report) -> tuple[CaseResult, ...]:
+    """How each test came out, as it was said in the candidate's process."""
+    messages = {node: text for node, _, text in reversed(report.failed)}
+    return tuple(
+        CaseResult(
+            id=node,
+            ok=_ran_to_its_end(plan, report, node) and node not in messages,
+            wall_seconds=wall_seconds,
+            cpu_seconds=cpu_seconds,
+            message=messages.get(node, ""),
+        )
+        for node, (*_, wall_seconds, cpu_seconds) in report.ran.items()
+    )
 
 
 def _base(node: str) -> str:

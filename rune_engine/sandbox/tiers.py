@@ -21,6 +21,7 @@ from typing import Any
 
 from rune_engine.errors import SandboxUnavailableError
 from rune_engine.sandbox import macos
+from rune_engine.sandbox.folders import folder_in
 
 _PACKAGE_ROOT = str(Path(__file__).parents[2])
 _BOOT = "import sys; sys.path.append({root!r}); from {launcher} import main; sys.path.pop(); main()"
@@ -28,7 +29,7 @@ _BOOT = "import sys; sys.path.append({root!r}); from {launcher} import main; sys
 
 _NAMESPACES_LIMITS = (
     "the kernel is shared: a flaw in it is not kept out, as a virtual machine would",
-    "memory is limited per process, not summed over a project's processes",
+    "a project's processes share one limit on their memory, not on the kernel's for their sockets",
     "the folders that Python and Rune are installed in can be learnt",
     "time and timing can be measured",
 )
@@ -136,15 +137,8 @@ def choose() -> Tier:
 
 @contextmanager
 def _private_folder() -> Iterator[str]:
-    """A folder on disk that is deleted whatever was put there."""
-    from rune_engine.sandbox.inside.warden import empty
-
-    folder = tempfile.mkdtemp(prefix="rune-box-")
-    try:
-        yield folder
-    finally:
-        empty(folder)
-        Path(folder).rmdir()
+    with folder_in(Path(tempfile.gettempdir()), "rune-box-") as folder:
+        yield str(folder)
 
 
 def _linux() -> tuple[Tier, ...]:

@@ -12,16 +12,15 @@ from rune_engine.database import Database, driver
 from rune_engine.errors import ProjectOptedOutError
 
 _NEWEST = """
-SELECT kind FROM lifecycle_events
+SELECT kind, max(seq) FROM lifecycle_events
 WHERE subject = ? AND kind IN ('project_opted_out', 'project_opted_in')
-ORDER BY seq DESC LIMIT 1
 """
 
 
 def is_recorded(connection: sqlite3.Connection, project_id: str) -> bool:
     """Whether trajectories of a project may be stored and learnt from."""
     newest = connection.execute(_NEWEST, [project_id]).fetchone()
-    return newest is None or newest[0] == "project_opted_in"
+    return bool(newest[0] != "project_opted_out")
 
 
 def require_recorded(connection: sqlite3.Connection, project_id: str) -> None:

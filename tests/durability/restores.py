@@ -2,8 +2,8 @@
 
     python restores.py --step 311       (with this checkout and its tests on PYTHONPATH)
 
-Kills before every STEP-th call, and before every thirteenth one where the old state gives way to the
-new one; each in a home of its own. Prints what it did as JSON.
+Kills before every STEP-th call, and before every thirteenth one where the old state gives way to
+the new one; each in a home of its own. Prints what it did as JSON.
 """
 
 from __future__ import annotations

@@ -1,28 +1,15 @@
-"""A database of its own for each test, and a clock that stands until it is set."""
+"""A database of its own for each test."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 
 import pytest
+from standing_clock import StandingClock
 
 from rune_engine.config import RuneConfig
 from rune_engine.database import Database, open_database
 from rune_engine.jobs.store import JobStore
-
-
-class StandingClock:
-    """Shows the same time until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def move(self, **by: float) -> None:
-        self.now += timedelta(**by)
 
 
 @pytest.fixture

@@ -5,10 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from sqlalchemy import event, text
+from standing_clock import StandingClock
 
 from rune_engine.database import Database
 from rune_engine.errors import (
@@ -21,9 +22,6 @@ from rune_engine.jobs.owner import is_alive, this_process
 from rune_engine.jobs.store import JobStore
 from rune_engine.jobs.times import LEASE, LONGEST_DELAY, retry_delay
 from rune_engine.models import Job
-
-if TYPE_CHECKING:
-    from tests.jobs.conftest import StandingClock
 
 ERROR = WorkerDiedError("It was killed.", next_step="Try again.").to_envelope()
 SLEEPER = """

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from engine_support import until
+from standing_clock import StandingClock
 
 from rune_engine.database import Database
 from rune_engine.errors import InvalidInputError, StaleAttemptError, WorkerDiedError
@@ -19,9 +19,6 @@ from rune_engine.jobs.runner import JobRunner
 from rune_engine.jobs.steps import Steps
 from rune_engine.jobs.store import JobStore
 from rune_engine.models import EngineHealth, Job, Model
-
-if TYPE_CHECKING:
-    from tests.jobs.conftest import StandingClock
 
 DONE = EngineHealth(version="1", pid=1, busy=False)
 Work = Callable[[Job, Report], Awaitable[Model]]

@@ -86,6 +86,47 @@ async def test_r9_a_huge_line_keeps_its_head_and_tail(sandbox: Sandbox) -> None:
     assert len(out) < 70_000
 
 
+FILL = """
+import os, time
+def child():
+    block = bytearray(150 * 2**20)
+    block[::4096] = b"x" * len(block[::4096])
+    time.sleep(20)
+    os._exit(0)
+for _ in range(8):
+    if os.fork() == 0:
+        child()
+time.sleep(20)
+"""
+
+
+async def test_r3_the_memory_of_a_projects_processes_is_added_up(sandbox: Sandbox) -> None:
+    verdict = await sandbox.run(FILL, "assert True", profile="project")
+    assert verdict.kind == "resource_exceeded", verdict
+    assert "together" in verdict.message
+
+
+FORKS = """
+import os, time
+
+def test_forks():
+    block = bytearray(200 * 2**20)
+    block[::4096] = b"x" * len(block[::4096])
+    children = []
+    for _ in range(4):
+        children.append(os.fork())
+        if children[-1] == 0:
+            time.sleep(0.5)
+            os._exit(0)
+    assert all(os.waitpid(child, 0)[1] == 0 for child in children)
+"""
+
+
+async def test_r3_what_forks_share_counts_once(sandbox: Sandbox) -> None:
+    verdict = await sandbox.run_project({}, {"test_forks.py": FORKS})
+    assert verdict.kind == "pass", verdict
+
+
 @pytest.mark.parametrize(
     ("code", "said"),
     [

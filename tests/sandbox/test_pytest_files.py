@@ -124,6 +124,51 @@ async def test_what_the_candidate_does_wrong_is_its_error(
     assert told in verdict.message
 
 
+async def test_the_evidence_says_how_each_test_came_out(sandbox: Sandbox) -> None:
+    verdict = await sandbox.run_project({"solution.py": WRONG}, TWO)
+    first, second = verdict.evidence.cases
+    assert (first.id, first.ok) == ("test_add.py::test_add", False)
+    assert "assert 7 == 3" in first.message
+    assert (second.id, second.ok, second.message) == ("test_add.py::test_more", True, "")
+    assert second.cpu_seconds >= 0 and 0 < second.wall_seconds < verdict.evidence.wall_seconds
+    passing = await sandbox.run_project(SHOP, TESTS)
+    assert [case.ok for case in passing.evidence.cases] == [True] * 7
+    assert "test_cart.py::test_total[3-6]" in {case.id for case in passing.evidence.cases}
+
+
+ASYNC = {
+    "test_later.py": (
+        "import asyncio, pytest\nfrom solution import later\n\n"
+        "@pytest.mark.asyncio\nasync def test_marked(tmp_path):\n"
+        "    assert await later(1) == 2 and tmp_path.is_dir()\n\n"
+        "@pytest.mark.parametrize('n', [1, 5])\nasync def test_plain(n):\n"
+        "    assert await asyncio.wait_for(later(n), 5) == n + 1\n\n"
+        "class TestIt:\n    async def test_method(self):\n"
+        "        with pytest.raises(TypeError):\n            await later(None)\n"
+    )
+}
+FIXTURE = {
+    "conftest.py": (
+        "import pytest\nfrom solution import later\n\n"
+        "@pytest.fixture\nasync def two():\n    yield await later(1)\n"
+    ),
+    "test_two.py": "async def test_two(two):\n    assert two == 2\n",
+}
+LATER = "async def later(n):\n    return n + %d\n"
+
+
+@pytest.mark.parametrize("tests", [ASYNC, FIXTURE], ids=["tests", "fixtures"])
+async def test_async_tests_are_run(sandbox: Sandbox, tests: dict[str, str]) -> None:
+    right = await sandbox.run_project({"solution.py": LATER % 1}, tests, confirm=True)
+    assert right.kind == "pass", right
+    wrong = await sandbox.run_project({"solution.py": LATER % 2}, tests)
+    assert wrong.kind == "fail", wrong
+    never = {"solution.py": "async def later(n):\n    raise SystemExit(0)\n"}
+    assert passed(await sandbox.run_project(never, tests)) is False
+    plain = {"solution.py": "def later(n):\n    return n + 1\n"}
+    assert (await sandbox.run_project(plain, tests)).kind == "candidate_error"
+
+
 SKIPPING = "import pytest\n" + ADD + "@pytest.mark.%s\ndef test_no():\n    assert not add\n"
 
 
@@ -134,7 +179,6 @@ SKIPPING = "import pytest\n" + ADD + "@pytest.mark.%s\ndef test_no():\n    asser
         {"test_add.py": "import solution\n"},
         {"helper.py": ADD},
         {"test_add.py": "def test_add(:"},
-        {"test_add.py": ADD + "async def test_later(): pass\n"},
         {"test_add.py": ADD + "def test_it(nosuchfixture): pass\n"},
         {"test_add.py": SKIPPING % "skip"},
         {"test_add.py": SKIPPING % "xfail"},
@@ -284,7 +328,9 @@ def _record(text: str) -> str:
 
 STARTED = _record('["started"]')
 COLLECTED = STARTED + _record('["collected", ["test_a.py::test_a"]]')
-RAN = _record('["ran", "test_a.py::test_a", true, false, ["passed", "passed", "passed"]]')
+RAN = _record(
+    '["ran", "test_a.py::test_a", true, false, ["passed", "passed", "passed"], 0.5, 0.25]'
+)
 FINISHED = _record('["finished", 0]')
 
 
@@ -299,6 +345,9 @@ FINISHED = _record('["finished", 0]')
         (COLLECTED + RAN, "candidate_error"),
         (COLLECTED + RAN + RAN + FINISHED, "tampered"),
         (COLLECTED + RAN.replace("true", "false") + FINISHED, "tampered"),
+        (COLLECTED + RAN.replace("0.25", "NaN") + FINISHED, "tampered"),
+        (COLLECTED + RAN.replace("0.25", "-1.0") + FINISHED, "tampered"),
+        (_record('["no plugin"]'), "infra"),
         (COLLECTED + RAN.replace("true, false", "true, true") + FINISHED, "tampered"),
         (COLLECTED + RAN.replace(', "passed"]', "]") + FINISHED, "tampered"),
         (COLLECTED + RAN + FINISHED.replace("0", "1"), "tampered"),

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,8 +176,6 @@ def f(): return 1
 
 async def test_without_namespaces_what_is_outside_is_out_of_reach(tmp_path: Path) -> None:
     plain = available()[1]
-    if os.geteuid() == 0 and not _open_to_all(Path(sys.base_prefix)):
-        pytest.skip("the interpreter is in a folder that only root may enter")
     (tmp_path / "canary").write_text("secret")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         code = ATTEMPTS.format(
@@ -193,8 +192,16 @@ async def test_without_namespaces_what_is_outside_is_out_of_reach(tmp_path: Path
     assert (tmp_path / "canary").read_text() == "secret"
 
 
-def _open_to_all(folder: Path) -> bool:
-    return all(path.stat().st_mode & 0o001 for path in (folder, *folder.parents))
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives up a user's rights")
+async def test_an_interpreter_that_root_alone_may_read_is_named(tmp_path: Path) -> None:
+    private = tmp_path / "lib"
+    private.mkdir(mode=0o700)
+    shown = {"interpreter": [str(private)]}
+    plain = replace(available()[1], name="with another interpreter", extra=lambda: shown)
+    ended = await run_isolated(plain, _request("def f(): return 1"), None, SandboxLimits())
+    assert not ended.ready
+    assert f"{private} is for root alone" in ended.stderr.splitlines()[-1]
+    assert "start Rune as a user" in ended.stderr
 
 
 async def test_a_project_makes_processes_in_its_own_space_only(tmp_path: Path) -> None:

@@ -12,76 +12,14 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
+from training_support import BASE, BOUND_SECONDS, job_file, train
 from transformers import AutoModelForCausalLM
-
-import base_models
-from project_worlds import make_project, make_sessions
-from rune_engine.models import Attempt, TrainerJob, Trajectory
-
-BASE = base_models.describe("rune-nano")
-BOUND_SECONDS = 240
-
-
-def _trajectories(file: Path, outcome: str = "success") -> None:
-    lines = []
-    for number, session in enumerate(make_sessions(make_project(5), 12)):
-        attempts = [
-            Attempt(generated_code=code, stderr="wrong", tests_passed=code == session.task.solution)
-            for code in session.attempts
-        ]
-        lines.append(
-            Trajectory.model_validate(
-                {
-                    "id": f"t{number}",
-                    "session_id": "s1",
-                    "content_hash": "0" * 64,
-                    "created_at": "2026-01-01T00:00:00Z",
-                    "project_id": "p",
-                    "task_description": session.task.description,
-                    "outcome": outcome,
-                    "attempts": attempts,
-                }
-            ).model_dump_json()
-        )
-    file.write_text("\n".join(lines), encoding="utf-8")
-
-
-def _job(folder: Path, **changes: Any) -> Path:
-    (folder / "out").mkdir(exist_ok=True)
-    _trajectories(folder / "trajectories.jsonl", changes.pop("outcome", "success"))
-    job = TrainerJob.model_validate(
-        {
-            "job_id": "j1",
-            "project_id": "p",
-            "base_model_id": BASE.id,
-            "base_model_path": str(BASE.path),
-            "trajectories_path": str(folder / "trajectories.jsonl"),
-            "output_path": str(folder / "out"),
-            "max_steps": 12,
-            **changes,
-        }
-    )
-    file = folder / "job.json"
-    file.write_text(job.model_dump_json(), encoding="utf-8")
-    return file
-
-
-def _train(job_file: Path) -> tuple[int, list[dict[str, Any]]]:
-    with subprocess.Popen(
-        [sys.executable, "-m", "trainers.direct", str(job_file)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        events = [json.loads(line) for line in process.stdout]
-        return process.wait(BOUND_SECONDS), events
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
     folder = tmp_path_factory.mktemp("trained")
-    code, events = _train(_job(folder, tracking_path=str(folder / "mlflow.db")))
+    code, events = train(job_file(folder, tracking_path=str(folder / "mlflow.db")))
     assert code == 0, events[-1]
     return folder, events
 
@@ -120,7 +58,7 @@ def test_the_same_seed_gives_the_same_weights(
     trained: tuple[Path, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
     folder, _ = trained
-    assert _train(_job(tmp_path))[0] == 0
+    assert train(job_file(tmp_path))[0] == 0
     first = load_file(folder / "out" / "adapter_model.safetensors")
     second = load_file(tmp_path / "out" / "adapter_model.safetensors")
     assert first.keys() == second.keys()
@@ -141,21 +79,21 @@ def test_the_run_is_tracked_with_the_fields_of_the_plan(
 
 
 def test_nothing_that_passed_is_nothing_to_distill(tmp_path: Path) -> None:
-    code, events = _train(_job(tmp_path, outcome="exhausted"))
+    code, events = train(job_file(tmp_path, outcome="exhausted"))
     assert code == 1
     assert events[-1]["event"] == "error" and events[-1]["code"] == "nothing_to_distill"
     assert not (tmp_path / "out" / "adapter_model.safetensors").exists()
 
 
 def test_a_base_model_that_is_not_there_is_said_so(tmp_path: Path) -> None:
-    code, events = _train(_job(tmp_path, base_model_path=str(tmp_path / "nowhere")))
+    code, events = train(job_file(tmp_path, base_model_path=str(tmp_path / "nowhere")))
     assert code == 1 and events[-1]["code"] == "base_model_not_found"
 
 
 def test_a_trainer_ends_when_its_stdin_closes(tmp_path: Path) -> None:
-    job_file = _job(tmp_path, max_steps=100_000)
+    file = job_file(tmp_path, max_steps=100_000)
     with subprocess.Popen(
-        [sys.executable, "-m", "trainers.direct", str(job_file)],
+        [sys.executable, "-m", "trainers.direct", str(file)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -35,7 +35,7 @@ everywhere()
 """
 
 _SEARCH_FOR_TESTS = """
-for folder in (".", "/box", "/tmp", "/work", "/tests", os.path.expanduser("~")):
+for folder in (".", *TARGET["folders"], "/tests", os.path.expanduser("~")):
     for path, _, names in os.walk(folder):
         for name in names:
             if os.path.getsize(os.path.join(path, name)) < 100000:
@@ -126,12 +126,12 @@ def leave(folder):
     with open(folder + "/" + TARGET["name"], "w") as file:
         file.write(TARGET["mark"])
 
-for folder in (".", "/box", "/tmp", "/var/tmp", "/dev/shm", "/work", os.path.expanduser("~")):
+for folder in (".", *TARGET["folders"], os.path.expanduser("~")):
     attempt(leave, folder)
     attempt(leave, folder + "/__pycache__")
 """
 _FIND = """
-for folder in (".", "/box", "/tmp", "/var/tmp", "/dev/shm", "/work", os.path.expanduser("~")):
+for folder in (".", *TARGET["folders"], os.path.expanduser("~")):
     for path in (folder, folder + "/__pycache__"):
         attempt(lambda: open(path + "/" + TARGET["name"]).read())
 """

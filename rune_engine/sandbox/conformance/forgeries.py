@@ -138,7 +138,7 @@ def add(a, b):
 _EDIT_TESTS = """
 import os
 
-for folder in (".", "/tmp", "/work", "/tests", "/workspace", os.path.expanduser("~")):
+for folder in (".", "/tmp", "/rune/work", "/rune/tests", "/workspace", os.path.expanduser("~")):
     for name in ("tests.py", "test_solution.py", "conftest.py", "pytest.ini", "sitecustomize.py",
                  "tox.ini", "setup.cfg", "pyproject.toml", "usercustomize.py", "x.pth"):
         try:

@@ -82,14 +82,24 @@ class Seen:
 
 
 def _named(name: str) -> list[int]:
-    """The processes that carry an attack's name; zombies do not count."""
+    """The processes that carry an attack's name; those that are dead and not reaped do not count.
+
+    Where a first thread has ended and others have not, one of the others stands for it.
+    """
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            stat = (folder / "stat").read_text(errors="replace")
-            if f"({name})" in stat and stat.rpartition(")")[2].split()[0] != "Z":
-                found.append(int(folder.name))
+            if f"({name})" not in (folder / "stat").read_text(errors="replace"):
+                continue
+            threads = sorted((folder / "task").iterdir(), key=lambda thread: int(thread.name))
+            living = [int(thread.name) for thread in threads if _lives(thread)]
+            found += living[:1]
     return found
+
+
+def _lives(thread: Path) -> bool:
+    stat = (thread / "stat").read_text(errors="replace")
+    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
 
 
 def _hard_limits(table: str) -> dict[str, float]:

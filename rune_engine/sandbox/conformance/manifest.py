@@ -53,7 +53,6 @@ class Requirement:
 
 
 STATED_LIMITS = {
-    ("R3", "memory"): "memory is limited per process",
     ("S4", "names"): "the machine's name",
     ("R5", "disk"): "disk use is limited per file",
     ("R6", "inodes"): "disk use is limited per file",

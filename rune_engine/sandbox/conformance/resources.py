@@ -49,6 +49,44 @@ attempt(spawn)
 time.sleep(TARGET["hold_seconds"])
 """
 
+_WITHOUT_A_FIRST_THREAD = """
+def hold():
+    block = bytearray(TARGET["bytes"] // 8)
+    block[::4096] = b"x" * len(block[::4096])
+    time.sleep(TARGET["hold_seconds"])
+    os._exit(0)
+
+def spawn():
+    for _ in range(8):
+        if os.fork() == 0:
+            threading.Thread(target=hold).start()
+            libc.syscall({"x86_64": 60}.get(os.uname().machine, 93), 0)
+
+attempt(spawn)
+time.sleep(TARGET["hold_seconds"])
+"""
+
+_UNMAPPED_MEMORY = """
+import mmap
+
+def share(*arguments):
+    block = mmap.mmap(*arguments)
+    for at in range(0, len(block), 2**22):
+        block[at:at + 2**22] = bytes(2**22)
+    block.madvise(mmap.MADV_DONTNEED)
+    time.sleep(TARGET["hold_seconds"])
+
+def spawn():
+    for number in range(8):
+        if os.fork() == 0:
+            attempt(share, -1, TARGET["bytes"] // 8)
+            attempt(lambda: share(os.open("/dev/zero", os.O_RDWR), TARGET["bytes"] // 8))
+            os._exit(0)
+
+attempt(spawn)
+time.sleep(TARGET["hold_seconds"])
+"""
+
 _SHARED_MEMORY = """
 def fill(handle):
     for _ in range(TARGET["bytes"] // 2**22):
@@ -66,8 +104,8 @@ def system_v():
     libc.shmctl(key, 0, None)
 
 attempt(lambda: fill(os.memfd_create(TARGET["name"])))
-attempt(in_shm, TARGET["shm"])
-attempt(in_shm, "/tmp/" + TARGET["name"])
+for folder in TARGET["folders"]:
+    attempt(in_shm, folder + "/" + TARGET["name"])
 if TARGET["confined"]:
     attempt(system_v)
 time.sleep(0.3)
@@ -83,7 +121,7 @@ def grow(path):
         for _ in range(TARGET["bytes"] // 2**22):
             file.write(block)
 
-for folder in (".", "/tmp", "/var/tmp", "/dev/shm", "/work"):
+for folder in (".", *TARGET["folders"]):
     attempt(grow, folder + "/" + TARGET["name"])
     time.sleep(0.1)
 """
@@ -93,7 +131,7 @@ def fill(folder):
     for number in range(TARGET["files"]):
         os.close(os.open("%s/%s-%d" % (folder, TARGET["name"], number), os.O_CREAT))
 
-for folder in (".", "/tmp"):
+for folder in (".", *TARGET["folders"]):
     attempt(fill, folder)
 time.sleep(0.3)
 """
@@ -171,6 +209,20 @@ ATTACKS = (
     Attack("R1", "fork bomb", _FORK_BOMB, "processes", alone=True),
     Attack("R2", "one huge allocation", _ONE_ALLOCATION, "memory", alone=True),
     Attack("R3", "memory over many processes", _MANY_PROCESSES, "memory", alone=True),
+    Attack(
+        "R3",
+        "memory of processes whose first thread has ended",
+        _WITHOUT_A_FIRST_THREAD,
+        "memory",
+        alone=True,
+    ),
+    Attack(
+        "R3",
+        "shared memory that no process maps",
+        _UNMAPPED_MEMORY,
+        "shared memory",
+        alone=True,
+    ),
     Attack(
         "R4", "memory in memfd, /dev/shm and tmpfs", _SHARED_MEMORY, "shared memory", alone=True
     ),

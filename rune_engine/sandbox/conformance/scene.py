@@ -13,15 +13,19 @@ import socket
 import subprocess
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rune_engine.sandbox.conformance import witnesses
+from rune_engine.sandbox.folders import folder_in_home
+
 _UNTOUCHED = "untouched"
 SECRET_VARIABLE = "RUNE_CONFORMANCE_TOKEN"
+FOLDERS = ("/box", "/tmp", "/var/tmp", "/dev/shm", "/rune/work", "/rune/tests", "/workspace")
+"""Where a program may leave something: the machine's folders, and those of our own sandbox."""
 
 
 def _token() -> str:
@@ -82,7 +86,7 @@ class Scene:
         stack.callback(os.close, self._terminal_user)
         os.set_blocking(self._terminal, False)
         self._victim = stack.enter_context(_victim(self.words.victim))
-        self._victim_limits = _limits_of(self._victim.pid)
+        self._victim_limits = witnesses.limits_of(self._victim.pid)
         self.handle = os.open(folder / "handle", os.O_RDONLY)
         os.set_inheritable(self.handle, True)
         stack.callback(os.close, self.handle)
@@ -120,9 +124,9 @@ class Scene:
             "netlink": self._netlink_port,
             "vsock": self._vsock_port,
             "victim": self._victim.pid,
-            "victim_memory": _environment_memory(self._victim.pid),
+            "victim_memory": witnesses.environment_memory(self._victim.pid),
             "terminal": os.ttyname(self._terminal_user),
-            "shm": f"/dev/shm/{self.name}",
+            "folders": self.folders(),
             "variables": [SECRET_VARIABLE],
             "forks": sizes.forks,
             "bytes": sizes.bytes,
@@ -140,19 +144,19 @@ class Scene:
             printed: only what it printed itself, without its tests' words.
             said_next: what came back from the run after it.
         """
+        victim = self._victim.pid
         found = {
-            "connected": any(_heard(listener) for listener in self._streams),
-            "netlink message": any(_received(each) for each in self._datagrams[1:]),
-            "datagram": _received(self._udp),
+            "connected": any(witnesses.heard(listener) for listener in self._streams),
+            "netlink message": any(witnesses.received(each) for each in self._datagrams[1:]),
+            "datagram": witnesses.received(self._udp),
             "secret read": self._read(said, printed, said_next),
-            "names": _names_host(said),
-            "files changed": self._changed(),
+            "names": witnesses.names_host(said),
+            "files changed": self._changed() or self._left_outside() != [],
             "library changed": self._library_additions() != [],
-            "victim ended": self._victim.poll() is not None or _is_stopped(self._victim.pid),
-            "limits": _limits_of(self._victim.pid) != self._victim_limits,
-            "terminal": _has_input(self._terminal),
-            "shared memory": Path("/dev/shm", self.name).exists(),
-            "kernel objects": self.name in _kernel_keys(),
+            "victim ended": self._victim.poll() is not None or witnesses.is_stopped(victim),
+            "limits": witnesses.limits_of(victim) != self._victim_limits,
+            "terminal": witnesses.has_input(self._terminal),
+            "kernel objects": self.name in witnesses.kernel_keys(),
         }
         return {effect for effect, happened in found.items() if happened}
 
@@ -183,13 +187,26 @@ class Scene:
         paths = sysconfig.get_paths()
         return sorted({paths["stdlib"], paths["platstdlib"], paths["purelib"], paths["platlib"]})
 
+    def folders(self) -> list[str]:
+        """Where the attack is to write: everywhere; without walls, into a stand-in of ours."""
+        if self._sizes.confined:
+            return list(FOLDERS)
+        stand_in = self.home / "stand-in"
+        stand_in.mkdir(exist_ok=True)
+        return [str(stand_in)]
+
+    def _left_outside(self) -> list[Path]:
+        """What carries the attack's name in the machine's own folders."""
+        places = [Path(folder, *inner) for folder in FOLDERS for inner in ((), ("__pycache__",))]
+        return [path for place in places for path in place.glob(f"{self.name}*")]
+
     def _library_additions(self) -> list[Path]:
         names = [f"{self.name}.pth", f"{self.name}.py"]
         paths = [Path(folder, name) for folder in self._libraries() for name in names]
         return [path for path in paths if path.exists()]
 
     def _remove_leftovers(self) -> None:
-        for path in (*self._library_additions(), Path("/dev/shm", self.name)):
+        for path in (*self._library_additions(), *self._left_outside()):
             path.unlink(missing_ok=True)
 
 
@@ -231,72 +248,8 @@ def _victim(word: str) -> Iterator[subprocess.Popen[bytes]]:
         process.wait(timeout=10)
 
 
-def _proc(pid: int, name: str) -> str:
-    try:
-        return Path(f"/proc/{pid}/{name}").read_text()
-    except OSError:
-        return ""
-
-
-def _limits_of(pid: int) -> str:
-    return _proc(pid, "limits")
-
-
-def _is_stopped(pid: int) -> bool:
-    state = _proc(pid, "stat").rpartition(")")[2].split()[:1]
-    return state in (["T"], ["t"])
-
-
-def _environment_memory(pid: int) -> tuple[int, int]:
-    """Where the kernel put a process's environment."""
-    fields = _proc(pid, "stat").rpartition(")")[2].split()
-    return (int(fields[47]), int(fields[48])) if len(fields) > 48 else (0, 0)
-
-
-def _kernel_keys() -> str:
-    try:
-        return Path("/proc/keys").read_text()
-    except OSError:
-        return ""
-
-
-def _names_host(said: str) -> bool:
-    """Whether the machine's name was told; where Rune is installed is a stated limit."""
-    return f"<{socket.gethostname()}>" in said
-
-
-def _heard(listener: socket.socket) -> bool:
-    try:
-        listener.accept()[0].close()
-    except OSError:
-        return False
-    return True
-
-
-def _received(listener: socket.socket) -> bool:
-    try:
-        return bool(listener.recv(100))
-    except OSError:
-        return False
-
-
-def _has_input(terminal: int) -> bool:
-    try:
-        return bool(os.read(terminal, 100))
-    except OSError:
-        return False
-
-
 @contextmanager
 def scene(sizes: Sizes) -> Iterator[Scene]:
     """Targets, in the home folder where that is possible: it is what must be kept from view."""
     with ExitStack() as stack:
-        folder = stack.enter_context(_folder())
-        yield Scene(Path(folder), sizes, stack)
-
-
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    try:
-        return tempfile.TemporaryDirectory(prefix=".rune-check-", dir=Path.home())
-    except (OSError, RuntimeError):
-        return tempfile.TemporaryDirectory(prefix="rune-check-")
+        yield Scene(stack.enter_context(folder_in_home("rune-check-")), sizes, stack)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from itertools import islice
 from types import GeneratorType, ModuleType
 
-from rune_engine.sandbox.inside import loading, values
+from rune_engine.sandbox.inside import handles, loading, values
 
 TYPE_CHECKING = False  # as a type checker reads it, without the cost of importing typing
 if TYPE_CHECKING:
@@ -178,10 +178,7 @@ def start(payload: dict[str, Any], folders: list[str], confine: Callable[[], Non
         os.close(to_sister)
         os.close(to_us)
         return Sister(pid, from_sister, from_us)
-    low, high = sorted((to_sister, to_us))
-    os.closerange(3, low)
-    os.closerange(low + 1, high)
-    os.closerange(high + 1, 65536)
+    handles.close_all_but(to_sister, to_us)
     confine()
     candidate = payload["candidate"]
     payload.clear()  # it is all that this process has of the tests

@@ -24,6 +24,7 @@ from rune_engine.sandbox.inside import (
     confinement,
     landlock,
     libc,
+    memory,
     mounts,
     project,
     seccomp,
@@ -33,12 +34,13 @@ from rune_engine.sandbox.inside import (
 
 TYPE_CHECKING = False  # as a type checker reads it, without the cost of importing typing
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, NoReturn
 
 _SHARED = libc.CLONE_NEWNS | libc.CLONE_NEWNET | libc.CLONE_NEWIPC | libc.CLONE_NEWUTS
 _NOBODY = 65534
 _PER_RUN_UIDS = 0x7000_0000
-_DEVICES = ["/dev/null", "/dev/zero"]
+_DEVICES = ["/dev/null"]
 _SCOPES_ABSTRACT_SOCKETS = 6  # Landlock's version that keeps runs apart in one network namespace
 
 
@@ -142,7 +144,8 @@ class _Nursery:
         folders = []
         if payload["profile"] == "pure" and payload["workspace"]:
             folders = [mounts.WORKSPACE, f"{mounts.WORKSPACE}/src"]
-        walls = warden.Walls(mounts.BOX, folders, lambda: _confine(payload), _sweep)
+        watch = _watch(payload) if payload["profile"] == "project" else None
+        walls = warden.Walls(mounts.BOX, folders, lambda: _confine(payload), _sweep, watch)
         warden.oversee(payload, status, walls)
 
     def _enter_root(self, payload: dict[str, Any], uid: int) -> None:
@@ -212,6 +215,11 @@ def _give_up_privileges(uid: int) -> None:
     libc.drop_capabilities()
     libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
     libc.prctl(libc.PR_SET_DUMPABLE, 0)  # nobody reads this process's memory or environment
+
+
+def _watch(payload: dict[str, Any]) -> Callable[[], float | None]:
+    memory.slow_down()
+    return memory.Watch(int(payload["limits"]["memory_bytes"])).look
 
 
 def _confine(payload: dict[str, Any]) -> None:

@@ -137,9 +137,8 @@ def build(
     """
     links = _system_links()
     trees = [_read_only(path) for path in sources(interpreter)]
-    trees += [
-        detach(f"/dev/{name}", _ATTR_NOSUID) for name in ("null", "zero", "random", "urandom")
-    ]
+    # No /dev/zero: mapped, it is memory that no limit counts.
+    trees += [detach(f"/dev/{name}", _ATTR_NOSUID) for name in ("null", "random", "urandom")]
     if workspace is not None:
         trees.append(_workspace(workspace, owners))
     root = "/tmp"

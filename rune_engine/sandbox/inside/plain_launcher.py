@@ -12,7 +12,16 @@ import os
 import signal
 import sys
 
-from rune_engine.sandbox.inside import confinement, landlock, libc, mounts, seccomp, warden, zygote
+from rune_engine.sandbox.inside import (
+    confinement,
+    handles,
+    landlock,
+    libc,
+    mounts,
+    seccomp,
+    warden,
+    zygote,
+)
 
 TYPE_CHECKING = False  # as a type checker reads it, without the cost of importing typing
 if TYPE_CHECKING:
@@ -33,12 +42,21 @@ def main() -> None:
     libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)
     if configuration["preload"]:
         zygote.preload()
-    zygote_pid, readable = os.getpid(), mounts.sources(configuration["interpreter"])
+    zygote_pid, readable = os.getpid(), _reachable(mounts.sources(configuration["interpreter"]))
 
     def run(payload: dict[str, Any], status: int) -> NoReturn:
         _run(payload, status, zygote_pid, readable)
 
     zygote.serve(channel, os.fork, run)
+
+
+def _reachable(sources: list[str]) -> list[str]:
+    """Paths by which an unprivileged process can read `sources`, and by which it imports."""
+    if os.geteuid():
+        return sources
+    through = {path: handles.show(path) for path in sources if handles.is_private(path)}
+    handles.import_through(through)
+    return [through.get(path, path) for path in sources]
 
 
 def _die_with(parent: int) -> None:
@@ -51,7 +69,9 @@ def _run(payload: dict[str, Any], status: int, zygote_pid: int, readable: list[s
     if payload["profile"] != "pure":
         raise OSError("projects, whose code makes processes, need namespaces")
     box, workspace = payload["box"], payload["workspace"]
+    warden.empty(box)  # of a run that got no further than this one may
     _give_up_privileges(box)
+    _refuse_what_is_private(readable)
     _die_with(zygote_pid)  # only now: a change of user takes it back
     if workspace:
         readable = [*readable, workspace]
@@ -77,6 +97,15 @@ def _give_up_privileges(box: str) -> None:
     libc.drop_capabilities()
     libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
     libc.prctl(libc.PR_SET_DUMPABLE, 0)
+
+
+def _refuse_what_is_private(readable: list[str]) -> None:
+    for path in readable:
+        if not os.access(path, os.R_OK | (os.X_OK if os.path.isdir(path) else 0)):
+            raise OSError(
+                f"{os.path.realpath(path)} is for root alone: use a Python that every user may "
+                "read, such as one below /usr or /opt, or start Rune as a user"
+            )
 
 
 def _confine(limits: dict[str, int | float], box: str, readable: list[str]) -> None:

@@ -1,11 +1,10 @@
-"""Runs pytest on trusted files, and tells the engine what was collected and how each test ended.
+"""Runs pytest on trusted files, and tells the engine what came of it (pytest_reporter.py).
 
     python -P -s -B pytest_boot.py SECRET_FD VERDICT_FD OPTIONS
 
-A program of its own: nothing of ours can be imported where it runs. The candidate's folders are put
-on the path only when pytest is loaded, after the standard library, so that they replace neither.
-What is reported of a call comes from around the call itself, not from pytest's reports, which the
-candidate's code can change; who reads compares the two. Every record bears the run's secret.
+A program of its own: nothing of ours can be imported where it runs but what lies beside it. The
+candidate's folders are put on the path only when pytest is loaded, after the standard library, so
+that they replace neither. Every record bears the run's secret.
 """
 
 from __future__ import annotations
@@ -16,14 +15,11 @@ import sys
 
 TYPE_CHECKING = False  # as a type checker reads it, without the cost of importing typing
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
     from typing import Any
-
-    import pytest
 
 _WORK, _TESTS, _OURS = "/rune/work", "/rune/tests", "/rune/tests/_rune"
 _FOLDERS = [_WORK, f"{_WORK}/src"]
-_LONGEST_TEXT = 4000
 
 
 def _sender(secret: bytes, handle: int) -> Callable[..., None]:
@@ -46,91 +42,34 @@ def _show_candidate() -> None:
     os.chdir(_WORK)
 
 
-def _arguments(options: dict[str, Any]) -> list[str]:
+def _arguments(options: dict[str, Any], settings: list[str]) -> list[str]:
     flags = ["-q", "--tb=short", "--color=no", "--no-header", "--import-mode=importlib"]
     flags += ["-p", "no:cacheprovider", "-c", f"{_OURS}/pytest.ini", f"--rootdir={_TESTS}"]
-    flags += [f"--confcutdir={_TESTS}", "--basetemp=/box/pytest"]
+    flags += [f"--confcutdir={_TESTS}", "--basetemp=/box/pytest", *settings]
     flags += [] if options["conftest"] else ["--noconftest"]
     return flags + [f"{_TESTS}/{name}" for name in options["tests"]]
 
 
-def _kind(error: BaseException, failed: type[BaseException]) -> str:
-    """The verdict that what a test raised makes."""
-    if isinstance(error, MemoryError):
-        return "resource_exceeded"
-    if type(error).__name__ == "FixtureLookupError":
-        return "infra"
-    frame, name = error.__traceback__, ""
-    while frame is not None:
-        name, frame = frame.tb_frame.f_code.co_filename, frame.tb_next
-    asserted = isinstance(error, (AssertionError, failed)) and not name.startswith(_WORK)
-    return "fail" if asserted else "candidate_error"
+def _plugins(send: Callable[..., None], options: dict[str, Any]) -> tuple[list[Any], list[str]]:
+    """Ours, and pytest-asyncio where there are async tests and it is installed; its settings."""
+    sys.path.insert(0, _OURS)
+    import pytest_reporter  # type: ignore[import-not-found]
 
+    del sys.path[0]
+    run: Callable[..., Any] | None = None
+    others: list[Any] = []
+    settings: list[str] = []
+    if options["async"]:
+        try:
+            from pytest_asyncio import plugin
 
-def _reporter(send: Callable[..., None], backwards: bool) -> object:
-    import pytest
+            others, settings = [plugin], ["-o", "asyncio_mode=auto"]
+        except ImportError:
+            import asyncio
 
-    class Reporter:
-        def __init__(self) -> None:
-            self._returned: dict[str, bool] = {}
-            self._raised: dict[str, str] = {}
-            self._phases: dict[str, list[str]] = {}
-
-        @pytest.hookimpl(trylast=True)
-        def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-            if backwards:
-                items.reverse()
-
-        def pytest_collection_finish(self, session: pytest.Session) -> None:
-            send("collected", [item.nodeid for item in session.items])
-
-        @pytest.hookimpl(wrapper=True, tryfirst=True)
-        def pytest_make_collect_report(
-            self, collector: pytest.Collector
-        ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-            report = yield
-            if report.outcome != "passed":
-                call = getattr(report, "call", None)
-                error = call.excinfo.value if call is not None and call.excinfo else None
-                cause = error.__cause__ if error is not None else None
-                missing = cause.name if isinstance(cause, ModuleNotFoundError) else None
-                text = str(report.longreprtext)[-_LONGEST_TEXT:]
-                send("uncollected", collector.nodeid, report.outcome, missing, text)
-            return report
-
-        @pytest.hookimpl(wrapper=True, tryfirst=True)
-        def pytest_pyfunc_call(
-            self, pyfuncitem: pytest.Function
-        ) -> Generator[None, object, object]:
-            self._returned[pyfuncitem.nodeid] = False
-            result = yield
-            self._returned[pyfuncitem.nodeid] = True
-            return result
-
-        @pytest.hookimpl(wrapper=True, tryfirst=True)
-        def pytest_runtest_makereport(
-            self, item: pytest.Item, call: pytest.CallInfo[None]
-        ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-            report = yield
-            if call.excinfo is not None:
-                self._raised.setdefault(
-                    item.nodeid, _kind(call.excinfo.value, pytest.fail.Exception)
-                )
-            return report
-
-        def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-            self._phases.setdefault(report.nodeid, []).append(report.outcome)
-            if report.outcome == "failed":
-                kind = self._raised.get(report.nodeid, "fail")
-                send("failed", report.nodeid, kind, str(report.longreprtext)[-_LONGEST_TEXT:])
-            elif report.outcome == "skipped" or hasattr(report, "wasxfail"):
-                send("skipped", report.nodeid)
-
-        def pytest_runtest_logfinish(self, nodeid: str) -> None:
-            raised, phases = nodeid in self._raised, self._phases.get(nodeid, [])
-            send("ran", nodeid, self._returned.get(nodeid), raised, phases)
-
-    return Reporter()
+            run = asyncio.run
+    reporter = pytest_reporter.Reporter(send, options["backwards"], _WORK, run)
+    return [reporter, *others], settings
 
 
 def main() -> None:
@@ -147,11 +86,14 @@ def main() -> None:
     except ImportError:
         send("no pytest")
         leave(0)
+    plugins, settings = _plugins(send, options)
+    if options["async_fixtures"] and not settings:
+        send("no plugin")
+        leave(0)
     send("started")
-    reporter = _reporter(send, options["backwards"])
     _show_candidate()
     sys.argv[1:] = []
-    status = int(pytest.main(_arguments(options), plugins=[reporter]))
+    status = int(pytest.main(_arguments(options, settings), plugins=plugins))
     try:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -4,7 +4,8 @@ A deny list. No process is created (threads are), nothing is executed, no socket
 namespace, no mount, no shared memory outside of the address space limit, no look at another
 process. SIGKILL is refused too, so that a killed candidate was killed by the kernel or by us.
 
-Three variants: `pure` is the above; `project` lets processes be made and programs be executed;
+Three variants: `pure` is the above; `project` lets processes be made and programs be executed,
+but keeps them on their cores and from memory that is shared without a file (see memory.py);
 `alone` is for a process without namespaces around it, which may also signal, reschedule or regroup
 nobody but itself, open no socket at all, and change no file's owner, mode, times or attributes
 (which Landlock does not watch).
@@ -18,11 +19,12 @@ import struct
 
 from rune_engine.sandbox.inside import libc
 
-_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_LOAD, _AND, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL_PROCESS = 0x7FFF_0000, 0x8000_0000
 _EPERM, _ENOSYS = 0x0005_0000 | 1, 0x0005_0000 | 38
 _X32_BIT = 0x4000_0000
 _AF_UNIX, _SIGKILL, _CLONE_THREAD, _SET_DEATH_SIGNAL = 1, 9, 0x0001_0000, 1
+_SET_THP_DISABLE, _SHARED_WITHOUT_FILE = 41, 0x21
 _CLONE_NEW = 0x7E02_0000
 
 _AUDIT_ARCH = {"x86_64": 0xC000_003E, "aarch64": 0xC000_00B7}
@@ -102,6 +104,8 @@ _ALONE = {
 }
 # fmt: on
 _PROCESSES = ("fork", "vfork", "execve", "execveat")
+_MMAP = {"x86_64": 9, "aarch64": 222}
+_SET_CORES = {"x86_64": 203, "aarch64": 122}
 _SIGNALS = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
 # Calls that depend on an argument: (number, index of the argument).
 _BY_ARGUMENT = {
@@ -136,6 +140,7 @@ _RULES = {
     "prlimit64": (_EQUAL, 0, _ALLOW, _EPERM),
     "prctl": (_EQUAL, _SET_DEATH_SIGNAL, _EPERM, _ALLOW),  # it dies with its warden
 }
+_NO_LARGE_PAGES = (_EQUAL, _SET_THP_DISABLE, _EPERM, _ALLOW)
 _NO_NAMESPACES = (_ANY_BIT, _CLONE_NEW, _EPERM, _ALLOW)
 _NO_SIGKILL = (_EQUAL, _SIGKILL, _EPERM, _ALLOW)
 
@@ -178,13 +183,27 @@ def _to_itself(number: int, index: int, process: int) -> bytes:
     )
 
 
+def _no_shared_memory(number: int) -> bytes:
+    """mmap of what no file holds, to be shared: whose it is could not be told."""
+    return (
+        _instruction(_EQUAL, number, 0, 5)
+        + _instruction(_LOAD, 16 + 8 * 3)
+        + _instruction(_AND, _SHARED_WITHOUT_FILE)
+        + _instruction(_EQUAL, _SHARED_WITHOUT_FILE, 0, 1)
+        + _instruction(_RETURN, _EPERM)
+        + _instruction(_RETURN, _ALLOW)
+    )
+
+
 def _argument_rules(machine: str, variant: str) -> bytes:
-    parts = []
+    parts = [_no_shared_memory(_MMAP[machine])] if variant == "project" else []
     for name, (number, index) in _BY_ARGUMENT[machine].items():
         rule = _RULES.get(name, _NO_SIGKILL)
         if variant == "project" and name == "clone":
             rule = _NO_NAMESPACES
-        if variant == "project" and (name in _SIGNALS or name in ("tkill", "prctl")):
+        if variant == "project" and name == "prctl":
+            rule = _NO_LARGE_PAGES
+        if variant == "project" and (name in _SIGNALS or name == "tkill"):
             continue
         if variant == "alone" and name in _SIGNALS:
             parts.append(_to_itself(number, index, os.getpid()))
@@ -197,6 +216,7 @@ def _denied(machine: str, variant: str) -> list[int]:
     denied = {**_DENIED[machine], **_DENIED_EVERYWHERE}
     if variant == "project":
         denied = {name: number for name, number in denied.items() if name not in _PROCESSES}
+        denied["sched_setaffinity"] = _SET_CORES[machine]
     if variant == "alone":
         denied.update(_ALONE[machine] | _ALONE_EVERYWHERE)
     return list(denied.values())

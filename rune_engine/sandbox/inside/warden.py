@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 
-from rune_engine.sandbox.inside import runner
+from rune_engine.sandbox.inside import handles, runner
 
 TYPE_CHECKING = False  # as a type checker reads it, without the cost of importing typing
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ class Walls:
     """What a mechanism gives the warden.
 
     `box` is the working folder, `folders` are where the workspace's packages are, `confine` is
-    called in a child and never undone, `sweep` in the warden between two children.
+    called in a child and never undone, `sweep` in the warden between two children. `watch`, where
+    a run may make processes, says in how many seconds to call it again, or None where they hold
+    more memory than they may.
     """
 
     def __init__(
@@ -38,11 +40,13 @@ class Walls:
         folders: list[str],
         confine: Callable[[], None],
         sweep: Callable[[], None],
+        watch: Callable[[], float | None] | None = None,
     ) -> None:
         self.box = box
         self.folders = folders
         self.confine = confine
         self.sweep = sweep
+        self.watch = watch
 
 
 def oversee(payload: dict[str, Any], status: int, walls: Walls) -> NoReturn:
@@ -63,16 +67,16 @@ def _run_child(payload: dict[str, Any], status: int, walls: Walls, index: int) -
     if child == 0:
         _become_child(payload, status, writing, walls, index)
     os.close(writing)
-    report = _read_until_dead(reading, child)
+    report, outgrown = _read_until_dead(reading, child, walls.watch)
     _, wait_status, usage = os.wait4(child, 0)
     os.close(reading)
     wall_seconds, cpu_seconds = time.monotonic() - began, usage.ru_utime + usage.ru_stime
-    _write_all(status, _record(wait_status, cpu_seconds, wall_seconds, report))
+    _write_all(status, _record((wait_status, cpu_seconds, wall_seconds, report, outgrown)))
     return wait_status
 
 
-def _record(wait_status: int, cpu_seconds: float, wall_seconds: float, report: bytes) -> bytes:
-    body = marshal.dumps((wait_status, cpu_seconds, wall_seconds, report))
+def _record(ended: tuple[int, float, float, bytes, bool]) -> bytes:
+    body = marshal.dumps(ended)
     return b"C" + len(body).to_bytes(4, "big") + body
 
 
@@ -81,8 +85,11 @@ def _write_all(handle: int, data: bytes) -> None:
         data = data[os.write(handle, data) :]
 
 
-def _read_until_dead(reading: int, child: int) -> bytes:
-    """What `child` wrote, its first megabyte. Others may hold the pipe open when it is dead."""
+def _read_until_dead(
+    reading: int, child: int, watch: Callable[[], float | None] | None
+) -> tuple[bytes, bool]:
+    """What `child` wrote, its first megabyte, and whether it and what it started were ended
+    because of their memory. Others may hold the pipe open when it is dead."""
     report = bytearray()
     poll = select.poll()
     poll.register(reading, select.POLLIN)
@@ -91,10 +98,14 @@ def _read_until_dead(reading: int, child: int) -> bytes:
         poll.register(death, select.POLLIN)
     else:
         death = -1  # there, no child can make another that would hold the pipe
-    dead = closed = False
+    dead = closed = outgrown = False
     os.set_blocking(reading, False)
     while not (dead or (closed and death < 0)):
-        ready = [handle for handle, _ in poll.poll()]
+        wait = None if watch is None or outgrown else watch()
+        if watch is not None and wait is None and not outgrown:
+            outgrown = True
+            os.kill(-1, signal.SIGKILL)  # everything in the namespace but its first process
+        ready = [handle for handle, _ in poll.poll(wait and wait * 1000)]
         dead = death in ready
         if not closed and (reading in ready or dead):
             closed = _take(reading, report)
@@ -102,7 +113,7 @@ def _read_until_dead(reading: int, child: int) -> bytes:
                 poll.unregister(reading)
     if death >= 0:
         os.close(death)
-    return bytes(report)
+    return bytes(report), outgrown
 
 
 def _take(reading: int, report: bytearray) -> bool:
@@ -122,10 +133,7 @@ def _become_child(
     payload: dict[str, Any], status: int, verdict: int, walls: Walls, index: int
 ) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    low, high = sorted((status, verdict))
-    os.closerange(3, low)
-    os.closerange(low + 1, high)
-    os.closerange(high + 1, 65536)
+    handles.close_all_but(status, verdict)
     os.chdir(walls.box)
     runner.prepare(payload, walls.folders, walls.confine)
     walls.confine()
