@@ -13,6 +13,7 @@ from rune_engine.cli import (
     daemon,
     data,
     demo,
+    doctor,
     engine,
     forget,
     history,
@@ -34,6 +35,7 @@ COMMANDS = (
     project.project,
     forget.forget,
     history.history,
+    doctor.doctor,
     data.backup,
     data.restore,
 )
