@@ -25,6 +25,8 @@ Identifier = Annotated[
 
 Outcome = Literal["success", "exhausted"]
 HierarchyLevel = Literal["project", "domain", "task"]
+LearntRole = Literal["trained", "kept_back"]
+"""What a trajectory was to an adapter: trained on, or kept back to judge it by."""
 AdapterSource = Literal["distillation", "evolution", "manual"]
 JobKind = Literal["run_task", "distill", "evaluate", "evolve", "import"]
 JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -238,6 +240,9 @@ class DistillParams(Model):
     domain: Name | None = None
     task_type: Name | None = None
     trajectory_ids: list[Identifier] | None = None
+    kept_back_ids: list[Identifier] = Field(
+        default_factory=list, description="Not trained on, so that the adapter can be judged by it."
+    )
     base_model: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
     rank: Annotated[int, Field(ge=1, le=256)] | None = None
     max_steps: Annotated[int, Field(ge=1, le=100_000)] | None = None
@@ -258,6 +263,61 @@ class DistillResult(Model):
     delta_w_norm: float
     seconds: float
     peak_memory_bytes: int
+
+
+class EvaluateParams(Model):
+    """By which tasks one adapter is judged, against the base model alone.
+
+    Without `trajectory_ids`: what was kept back when it was trained, and what its project holds
+    out, at most `max_tasks` of them.
+    """
+
+    adapter_id: Identifier
+    trajectory_ids: list[Identifier] | None = None
+    base_model: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
+    max_tasks: Annotated[int, Field(ge=1, le=1000)] = 100
+    max_tokens: Annotated[int, Field(ge=1, le=8192)] = 512
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+
+
+class EvaluatedTask(Model):
+    """One task's verdicts; None where none was reached, which is not a failure."""
+
+    trajectory_id: str
+    with_adapter: bool | None
+    with_base: bool | None
+
+
+class EvaluateResult(Model):
+    """How an `evaluate` job ended. The rates are over the tasks that were decided on both sides."""
+
+    adapter_id: str
+    base_model_id: str
+    tasks: int
+    undecided: int
+    pass_rate: float | None
+    base_pass_rate: float | None
+    per_task: list[EvaluatedTask]
+
+
+class ImportParams(Model):
+    """A file of this machine, by its absolute path: one `TrajectoryDraft` a line, as JSON."""
+
+    path: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+
+
+class RefusedLine(Model):
+    line: int = Field(description="Counted from 1.")
+    reason: str
+
+
+class ImportResult(Model):
+    """How an `import` job ended, in lines; `refused_lines` are the first of them."""
+
+    stored: int
+    duplicates: int
+    refused: int
+    refused_lines: list[RefusedLine]
 
 
 class TrainerJob(Model):

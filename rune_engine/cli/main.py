@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 import rune_engine
-from rune_engine.cli import demo, engine, forget, jobs, memory, project, run_suite, sandbox
+from rune_engine.cli import demo, engine, forget, jobs, memory, project, run_suite, sandbox, work
 from rune_engine.cli.session import err, out
 from rune_engine.errors import RuneError
 
@@ -21,6 +21,7 @@ COMMANDS = (
     memory.distill,
     project.project,
     forget.forget,
+    work.evaluate,
 )
 GROUPS = {
     "engine": engine.app,
@@ -39,6 +40,7 @@ def _build() -> typer.Typer:
     app.callback()(_root)
     for command in COMMANDS:
         app.command()(command)
+    app.command("import")(work.import_file)
     for name, group in GROUPS.items():
         app.add_typer(group, name=name)
     return app

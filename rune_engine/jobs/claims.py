@@ -19,6 +19,7 @@ from rune_engine.database import Database
 from rune_engine.errors import EngineUnavailableError
 from rune_engine.jobs import owner as owners
 from rune_engine.jobs.records import JobRecord, JobStepRecord, find, held, holds, storable
+from rune_engine.jobs.steps import Steps
 from rune_engine.jobs.times import LEASE, LONGEST_DELAY, Clock, as_text, retry_delay, system_clock
 from rune_engine.models import Job, JobStatus
 from rune_engine.privacy import redact_json
@@ -114,6 +115,10 @@ class Claims:
         """Whether somebody wants this job to end."""
         with self._database.reading() as session:
             return find(session, job_id).cancel_requested
+
+    def steps(self, job: Job) -> Steps:
+        """The steps of a claimed job that are done once."""
+        return Steps(self._database, job)
 
     def succeed(self, job: Job, result: dict[str, Any]) -> Job:
         """End a claimed job with its result."""
