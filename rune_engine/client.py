@@ -17,11 +17,13 @@ from rune_engine.errors import EngineUnavailableError, RuneError, from_envelope
 from rune_engine.models import (
     AdapterInfo,
     AdapterPage,
+    ConsolidationStatus,
     DistillParams,
     EngineHealth,
     EvaluateParams,
     ForgetParams,
     ForgetReport,
+    HistoryPage,
     ImportParams,
     Job,
     JobPage,
@@ -194,6 +196,15 @@ class EngineClient:
 
     async def status(self) -> MemoryStatus:
         return MemoryStatus.model_validate(await self._call("GET", "/status"))
+
+    async def consolidation(self) -> ConsolidationStatus:
+        """What the schedule would do, and what keeps it from doing it."""
+        return ConsolidationStatus.model_validate(await self._call("GET", "/consolidation"))
+
+    async def history(self, *, project_id: str | None = None, limit: int = 50) -> HistoryPage:
+        """Decisions, changes and finished jobs, newest first."""
+        query = {"project_id": project_id, "limit": limit}
+        return HistoryPage.model_validate(await self._call("GET", "/history", query=query))
 
     async def health(self) -> EngineHealth:
         """The running engine's health; starts one when none runs."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -22,6 +22,9 @@ from pydantic_settings import (
 
 _LONGEST_SOCKET_PATH = 100
 """Unix socket paths are limited to about 107 bytes; longer homes get a socket elsewhere."""
+
+_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]"
+_HOURS = rf"^{_TIME}-{_TIME}$"
 
 
 class SandboxLimits(BaseModel):
@@ -39,6 +42,39 @@ class SandboxLimits(BaseModel):
     open_files: int = Field(default=64, gt=0)
 
 
+def default_home() -> Path:
+    """Rune's home where none is named."""
+    return Path.home() / ".rune"
+
+
+class ConsolidationSettings(BaseModel):
+    """When the engine distills by itself, and how much has to be new before it does."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = True
+    quiet_seconds: float = Field(
+        default=300.0, ge=0, description="Since somebody last recorded or asked for something."
+    )
+    max_load: float | None = Field(
+        default=0.5, gt=0, description="Load per core over the last minute; null ignores it."
+    )
+    on_battery: bool = Field(default=False, description="Whether it also works on battery power.")
+    hours: Annotated[str, StringConstraints(pattern=_HOURS)] | None = Field(
+        default=None, description='Local time, such as "22:00-06:00"; null is any time.'
+    )
+    min_free_memory_bytes: int = Field(default=2 * 1024**3, ge=0)
+    min_trajectories: int = Field(
+        default=8, ge=1, description="Distillable trajectories a project or group must have."
+    )
+    min_new: int = Field(
+        default=4, ge=1, description="How many of them the last adapter has not learnt from."
+    )
+    kept_back_share: float = Field(
+        default=0.2, ge=0, lt=1, description="Of the tasks, kept back to measure the adapter on."
+    )
+
+
 class RuneConfig(BaseSettings):
     """Everything that can be set."""
 
@@ -46,7 +82,7 @@ class RuneConfig(BaseSettings):
         env_prefix="RUNE_", env_nested_delimiter="__", extra="ignore", frozen=True
     )
 
-    home: Path = Field(default_factory=lambda: Path.home() / ".rune")
+    home: Path = Field(default_factory=default_home)
     base_model: str = Field(
         default="rune-nano",
         description="A shipped base model's name, a folder, or `scripted:FILE`.",
@@ -62,6 +98,12 @@ class RuneConfig(BaseSettings):
         default=30.0, ge=0, description="What a killed training loses at most, in seconds of it."
     )
     sandbox: SandboxLimits = SandboxLimits()
+    consolidation: ConsolidationSettings = ConsolidationSettings()
+    exclusive: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="Whether serving sleeps while a trainer runs; auto: where both would share "
+        "an accelerator.",
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -72,7 +114,7 @@ class RuneConfig(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        home = Path(os.environ.get("RUNE_HOME") or Path.home() / ".rune")
+        home = Path(os.environ.get("RUNE_HOME") or default_home())
         toml = TomlConfigSettingsSource(settings_cls, toml_file=home / "config.toml")
         return (init_settings, env_settings, toml)
 

@@ -35,6 +35,7 @@
     │   └── TrainerDiedError         a signal ended it: out of memory, or somebody's kill
     ├── DeviceMemoryError            the accelerator is full
     ├── EngineUnavailableError
+    ├── ServiceManagerError          systemd or launchd is not there, or refused
     └── MissingExtraError            an optional dependency is not installed
 
 Each error says what happened, to what, and what to do next. Errors cross processes as
@@ -221,6 +222,10 @@ class EngineUnavailableError(RuneError):
     code = "engine_unavailable"
     http_status = 503
     retryable = True
+
+
+class ServiceManagerError(RuneError):
+    code = "service_manager"
 
 
 class MissingExtraError(RuneError):

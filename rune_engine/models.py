@@ -226,7 +226,7 @@ class TaskResult(Model):
     adapter_reason: str
     base_model_id: str
     trajectory_id: str | None = Field(description="Null when the project is not recorded.")
-    prompt_tokens: int
+    prompt_tokens: int = Field(description="0, as below, where an interrupted job has lost count.")
     completion_tokens: int
 
 
@@ -318,6 +318,20 @@ class ImportResult(Model):
     duplicates: int
     refused: int
     refused_lines: list[RefusedLine]
+
+
+class EvolveParams(Model):
+    """Which adapter to keep, or to take out of use, by what was measured."""
+
+    adapter_id: Identifier
+
+
+class EvolveResult(Model):
+    """What was decided of an adapter and the incumbents of its scope."""
+
+    adapter_id: str
+    archived: list[str] = Field(description="Ids of the adapters that went out of use.")
+    reason: str
 
 
 class TrainerJob(Model):
@@ -470,6 +484,7 @@ class EngineHealth(Model):
     version: str
     pid: int
     busy: bool
+    stays: bool = Field(default=False, description="Whether it goes on when it is idle.")
 
 
 class MemoryStatus(Model):
@@ -496,6 +511,36 @@ class ProjectStatus(Model):
     distillable_trajectories: int
     held_out_trajectories: int
     adapters: int
+
+
+class ConsolidationStatus(Model):
+    """What the schedule would do, and what keeps it from doing it."""
+
+    enabled: bool
+    stays: bool = Field(description="Whether the engine goes on when it is idle.")
+    state: str = Field(description="A sentence: idle, at work, or why it waits.")
+    due: list[str] = Field(description="Scopes to distill, the first one first.")
+    resting: list[str] = Field(description="Scopes whose last try failed, why, and until when.")
+
+
+# --- history -----------------------------------------------------------------------------------
+
+
+class HistoryEntry(Model):
+    """Something that happened, as a line to read and as facts."""
+
+    at: str
+    kind: str = Field(description="A lifecycle event's kind, or `job_` and how a job ended.")
+    subject: str = Field(description="Id of the adapter, project, session or job it is about.")
+    project_id: str | None
+    line: str
+    facts: dict[str, Any]
+
+
+class HistoryPage(Model):
+    """The newest first."""
+
+    entries: list[HistoryEntry]
 
 
 class ProjectState(ProjectStatus):

@@ -9,7 +9,19 @@ import typer
 from rich.text import Text
 
 import rune_engine
-from rune_engine.cli import demo, engine, forget, jobs, memory, project, run_suite, sandbox, work
+from rune_engine.cli import (
+    daemon,
+    demo,
+    engine,
+    forget,
+    history,
+    jobs,
+    memory,
+    project,
+    run_suite,
+    sandbox,
+    work,
+)
 from rune_engine.cli.session import err, out
 from rune_engine.errors import RuneError
 
@@ -22,9 +34,11 @@ COMMANDS = (
     project.project,
     forget.forget,
     work.evaluate,
+    history.history,
 )
 GROUPS = {
     "engine": engine.app,
+    "daemon": daemon.app,
     "jobs": jobs.app,
     "adapters": memory.adapters,
     "sandbox": sandbox.app,

@@ -98,3 +98,13 @@ class InferenceProvider(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Free everything, subprocesses included. The provider may be used again after."""
+
+    async def sleep(self) -> None:
+        """Give the accelerator's memory to somebody else; the next call loads again.
+
+        Nothing may be generating. A back-end that can keep its weights elsewhere does better.
+        """
+        await self.close()
+
+    async def wake(self) -> None:  # noqa: B027 - most have nothing to do for it
+        """Be ready again after `sleep`; nothing happens to a provider that is awake."""

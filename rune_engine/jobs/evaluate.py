@@ -37,10 +37,12 @@ from rune_engine.trajectories import TrajectoryStore
 class NotKept:
     """Takes the place of the trajectory store: what is recorded is gone."""
 
-    def record(self, draft: TrajectoryDraft) -> tuple[Trajectory, bool]:
+    def record(
+        self, draft: TrajectoryDraft, *, trajectory_id: str | None = None
+    ) -> tuple[Trajectory, bool]:
         """The trajectory as it would have been stored."""
         given = draft.model_dump(exclude={"session_id"})
-        own = {"id": "not-kept", "session_id": "not-kept", "content_hash": ""}
+        own = {"id": trajectory_id or "not-kept", "session_id": "not-kept", "content_hash": ""}
         return Trajectory(**given, **own, created_at=utc_now()), False
 
 

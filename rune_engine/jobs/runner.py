@@ -40,6 +40,7 @@ class JobRunner:
         scratch: each job may use the folder `scratch / job.id`; it goes when the job has ended.
         owner: written on claimed rows; see `owner.this_process`.
         on_crash: told of an error that is no job's own, such as a full disk under the rows.
+        on_end: told of each job that has ended, or went back to the queue.
     """
 
     def __init__(
@@ -51,12 +52,14 @@ class JobRunner:
         scratch: Path,
         owner: str,
         on_crash: Callable[[BaseException], None],
+        on_end: Callable[[Job], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._work = work
         self._capacity = capacity
         self._scratch = scratch
         self._owner = owner
+        self._on_end = on_end
         self._on_crash = on_crash
         self._wake = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -90,6 +93,7 @@ class JobRunner:
         self._cancel_task(job_id)
         if job_id not in self._running:
             await self._clear_scratch(job)
+            self._on_end(job)
             self._wake.set()
         return job
 
@@ -173,6 +177,7 @@ class JobRunner:
         for job in await asyncio.to_thread(self._store.take_up):
             log.info("Job %s was interrupted; it is %s now", job.id, job.status)
             await self._clear_scratch(job)
+            self._on_end(job)
             self._wake.set()
 
     # --- running them ------------------------------------------------------------------------
@@ -191,6 +196,7 @@ class JobRunner:
                 self._cancellable.pop(job.id, None)
             ended = await asyncio.to_thread(record)
             await self._clear_scratch(ended)
+            self._on_end(ended)
         except StaleAttemptError as error:
             log.warning("What job %s did is discarded: %s", job.id, error)
         finally:

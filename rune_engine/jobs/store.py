@@ -19,8 +19,8 @@ from sqlmodel import Session, col, select
 from rune_engine.errors import ConflictError, InvalidInputError
 from rune_engine.jobs.claims import Claims
 from rune_engine.jobs.records import JobRecord, find, storable, with_key
-from rune_engine.jobs.times import LONGEST_DELAY, as_text
-from rune_engine.models import Job, JobKind, JobStatus
+from rune_engine.jobs.times import AT_ONCE, LONGEST_DELAY, as_text
+from rune_engine.models import FINISHED, EvaluateResult, Job, JobKind, JobStatus
 
 MAX_PAGE = 500
 MAX_ATTEMPTS = 3
@@ -80,7 +80,7 @@ class JobStore(Claims):
             kind=kind,
             params=json.dumps(data),
             created_at=as_text(now),
-            run_at=as_text(now + _delay(options)),
+            run_at=as_text(now + delay) if (delay := _delay(options)) else AT_ONCE,
             project_id=options.get("project_id", data.get("project_id")),
             priority=options.get("priority", 0),
             max_attempts=max(1, options.get("max_attempts", MAX_ATTEMPTS)),
@@ -149,6 +149,28 @@ class JobStore(Claims):
         with self._database.reading() as session:
             record = session.exec(query).first()
             return None if record is None else record.to_job()
+
+    def ended(self, *, project_id: str | None = None, limit: int = 50) -> list[Job]:
+        """Jobs that have ended, the last one first; at most `MAX_PAGE` of them."""
+        query = select(JobRecord).where(col(JobRecord.status).in_(FINISHED))
+        if project_id is not None:
+            query = query.where(JobRecord.project_id == project_id)
+        query = query.order_by(col(JobRecord.finished_at).desc(), col(JobRecord.id))
+        with self._database.reading() as session:
+            found = session.exec(query.limit(min(max(limit, 1), MAX_PAGE)))
+            return [record.to_job() for record in found]
+
+    def last_evaluation(self, adapter_id: str) -> EvaluateResult | None:
+        """What the last measurement of an adapter found; None where none has succeeded."""
+        query = select(JobRecord).where(
+            JobRecord.kind == "evaluate",
+            JobRecord.status == "succeeded",
+            func.json_extract(JobRecord.params, "$.adapter_id") == adapter_id,
+        )
+        query = query.order_by(col(JobRecord.finished_at).desc()).limit(1)
+        with self._database.reading() as session:
+            record = session.exec(query).first()
+            return None if record is None else EvaluateResult.model_validate(record.to_job().result)
 
     def unfinished(self) -> list[Job]:
         """Every queued or running job, oldest first."""

@@ -101,7 +101,7 @@ class AdapterRegistry:
             return self._files.sweep(self._weights_by_id)
 
     def _weights_by_id(self) -> dict[str, str]:
-        return dict(self._database.query("SELECT id, file_hash FROM adapter_records"))
+        return dict(self._database.query(queries.WEIGHTS))
 
     def _record(
         self, session: Session, draft: AdapterDraft, stored: Stored, rank: int
@@ -143,8 +143,11 @@ class AdapterRegistry:
 
     def query_by_task_type(self, task_type: str) -> list[AdapterInfo]:
         """Every adapter of a task type, newest first, without archived ones."""
-        rows = self._database.query(*queries.newest(AdapterFilter(task_type=task_type)))
-        return [self._info(row) for row in rows]
+        return self.matching(AdapterFilter(task_type=task_type))
+
+    def matching(self, wanted: AdapterFilter) -> list[AdapterInfo]:
+        """Every one of the wanted adapters, newest first."""
+        return [self._info(row) for row in self._database.query(*queries.newest(wanted))]
 
     def query_best_for_task(
         self, task_type: str, *, project_id: str | None = None, base_model_id: str | None = None

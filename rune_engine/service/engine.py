@@ -14,17 +14,21 @@ from typing import Self, Unpack
 
 import rune_engine
 from rune_engine.config import RuneConfig
+from rune_engine.consolidation.consolidator import Consolidator
 from rune_engine.database import Database, open_database
 from rune_engine.errors import BaseModelNotFoundError
+from rune_engine.events import EventLog
 from rune_engine.forgetting import Forgetting
 from rune_engine.inference.factory import ProviderPool
 from rune_engine.jobs import submission
 from rune_engine.jobs.distill import Distill
 from rune_engine.jobs.evaluate import Evaluate
+from rune_engine.jobs.evolve import Evolve
 from rune_engine.jobs.import_file import ImportFile
+from rune_engine.jobs.lease import AcceleratorLease, Serves, Trains
 from rune_engine.jobs.owner import this_process
 from rune_engine.jobs.run_task import RunTask
-from rune_engine.jobs.runner import JobRunner
+from rune_engine.jobs.runner import JobRunner, Work
 from rune_engine.jobs.store import JobOptions, JobStore
 from rune_engine.jobs.trainer import Trainers
 from rune_engine.models import (
@@ -58,6 +62,14 @@ log = logging.getLogger(__name__)
 TASKS_AT_ONCE = 8
 """Each waits for the model most of its time, and the provider batches."""
 
+_CAPACITY: dict[JobKind, int] = {
+    "run_task": TASKS_AT_ONCE,
+    "distill": 1,
+    "evaluate": 1,
+    "evolve": 1,
+    "import": 1,
+}
+
 _POLL_SECONDS = 0.05
 _IDLE_CHECK_SECONDS = 0.5
 
@@ -69,10 +81,15 @@ class Engine:
         config: the resolved configuration.
         database: open, and closed by `close`.
         trainers: how trainers are started.
+        stays: whether it goes on when it is idle.
     """
 
-    def __init__(self, config: RuneConfig, database: Database, trainers: Trainers) -> None:
+    def __init__(
+        self, config: RuneConfig, database: Database, trainers: Trainers, *, stays: bool = False
+    ) -> None:
         self.config = config
+        self.stays = stays
+        self.events = EventLog(database)
         self.registry = AdapterRegistry(database, config)
         self.trajectories = TrajectoryStore(database)
         self.consent = Consent(database)
@@ -81,42 +98,68 @@ class Engine:
         self.providers = ProviderPool(config)
         self.sandbox = Sandbox(config.sandbox)
         self.activity = Activity()
+        self.lease = AcceleratorLease(self.providers, self.events, config.exclusive)
+        work = self._work(trainers)
         self.runner = JobRunner(
             self.jobs,
-            {
-                "run_task": RunTask(self.providers, self.registry, self.trajectories, self.sandbox),
-                "distill": Distill(config, self.registry, self.trajectories, trainers, self.jobs),
-                "evaluate": Evaluate(
-                    self.providers, self.registry, self.trajectories, self.sandbox, self.jobs
-                ),
-                "import": ImportFile(config, self.trajectories, self.jobs),
-            },
-            capacity={"run_task": TASKS_AT_ONCE, "distill": 1, "evaluate": 1, "import": 1},
+            work,
+            capacity=_CAPACITY,
             scratch=config.jobs_path,
             owner=this_process(),
+            on_end=self._job_ended,
+            on_crash=self._crashed,
+        )
+        self.consolidator = Consolidator(
+            config,
+            database,
+            self.jobs,
+            kinds=tuple(work),
+            quiet_seconds=self.activity.quiet_seconds,
+            queued=self.runner.wake,
             on_crash=self._crashed,
         )
         self._database = database
         self._told_to_stop = asyncio.Event()
 
     @classmethod
-    def open(cls, config: RuneConfig, trainers: Trainers | None = None) -> Self:
+    def open(
+        cls, config: RuneConfig, trainers: Trainers | None = None, *, stays: bool = False
+    ) -> Self:
         """Open the home's database and everything over it; call `start` to run jobs.
 
         Raises:
             StorageError: the database cannot be opened.
         """
-        return cls(config, open_database(config), trainers or Trainers())
+        return cls(config, open_database(config), trainers or Trainers(), stays=stays)
 
-    def start(self) -> None:
+    def _work(self, trainers: Trainers) -> dict[JobKind, Work]:
+        """What each kind of job does, and whether it serves or trains."""
+        run_task = RunTask(self.providers, self.registry, self.trajectories, self.sandbox)
+        distill = Distill(self.config, self.registry, self.trajectories, trainers, self.jobs)
+        evaluate = Evaluate(
+            self.providers, self.registry, self.trajectories, self.sandbox, self.jobs
+        )
+        return {
+            "run_task": Serves(self.lease, run_task),
+            "distill": Trains(self.lease, distill),
+            "evaluate": Serves(self.lease, evaluate),
+            "evolve": Evolve(self.registry, self.trajectories, self.jobs, self.events),
+            "import": ImportFile(self.config, self.trajectories, self.jobs),
+        }
+
+    async def start(self) -> None:
         """Take up the jobs that the last engine left, then whatever comes."""
         for job in self.jobs.take_up():
             log.info("Job %s was interrupted; it is %s now", job.id, job.status)
         self._sweep_scratch()
+        if await self.lease.recover():
+            log.info("The last engine ended while serving slept; it is awake again")
         self.runner.start()
+        self.consolidator.start()
 
     async def close(self) -> None:
         """Stop all work and free everything; nothing that was started is left."""
+        await self.consolidator.stop()
         await self.runner.stop()
         await self.providers.close_all()
         self._database.close()
@@ -132,20 +175,33 @@ class Engine:
 
     async def wait_until_told_to_stop(self, serving: asyncio.Task[None]) -> None:
         """Return on `request_stop`, when nothing has happened for long, or if `serving` ends."""
+        if self.stays:
+            told = asyncio.create_task(self._told_to_stop.wait())
+            await asyncio.wait([told, serving], return_when=asyncio.FIRST_COMPLETED)
+            told.cancel()
+            return
         while not self.stopping and not serving.done():
             if self.runner.busy:
                 self.activity.touch()
             left = self.config.idle_seconds - self.activity.idle_seconds()
             if left <= 0:
-                log.info("Nothing to do for %g s", self.config.idle_seconds)
-                return
+                due_in = await self.consolidator.seconds_until_due()
+                if due_in is None:
+                    log.info("Nothing to do for %g s", self.config.idle_seconds)
+                    return
+                left = due_in + _IDLE_CHECK_SECONDS
             try:
                 await asyncio.wait_for(self._told_to_stop.wait(), min(left, _IDLE_CHECK_SECONDS))
             except TimeoutError:
                 continue
 
+    def _job_ended(self, job: Job) -> None:
+        if job.priority >= 0:
+            self.activity.asked()
+        self.consolidator.wake()
+
     def _crashed(self, error: BaseException) -> None:
-        log.error("The job runner failed; the engine stops", exc_info=error)
+        log.error("The job runner or the schedule failed; the engine stops", exc_info=error)
         self.request_stop()
 
     def _sweep_scratch(self) -> None:
@@ -161,6 +217,7 @@ class Engine:
 
     def record(self, draft: TrajectoryDraft) -> RecordedTrajectory:
         trajectory, duplicate = self.trajectories.record(draft)
+        self.consolidator.wake()
         return RecordedTrajectory(
             trajectory_id=trajectory.id,
             session_id=trajectory.session_id,
@@ -228,7 +285,12 @@ class Engine:
             await asyncio.sleep(_POLL_SECONDS)
 
     def health(self) -> EngineHealth:
-        return EngineHealth(version=rune_engine.__version__, pid=os.getpid(), busy=self.runner.busy)
+        return EngineHealth(
+            version=rune_engine.__version__,
+            pid=os.getpid(),
+            busy=self.runner.busy,
+            stays=self.stays,
+        )
 
     async def status(self) -> MemoryStatus:
         try:

@@ -45,14 +45,25 @@ def _announced(scope: Scope) -> int:
 
 
 class Activity:
-    """How many requests are in flight, and since when nothing has happened."""
+    """How many requests are in flight, and since when nothing has happened.
+
+    Looking on is something that happens, too, but only who asks for something is using Rune.
+    """
 
     def __init__(self) -> None:
         self._in_flight = 0
-        self._last = time.monotonic()
+        self._last = self._asked = time.monotonic()
 
     def touch(self) -> None:
         self._last = time.monotonic()
+
+    def asked(self) -> None:
+        """Say that somebody asked for something, or got it."""
+        self._asked = time.monotonic()
+
+    def quiet_seconds(self) -> float:
+        """Seconds since somebody asked for something."""
+        return time.monotonic() - self._asked
 
     def idle_seconds(self) -> float:
         """Seconds since the last request ended; 0 while one is in flight."""
@@ -61,9 +72,11 @@ class Activity:
     def begin(self) -> None:
         self._in_flight += 1
 
-    def end(self) -> None:
+    def end(self, method: str) -> None:
         self._in_flight -= 1
         self.touch()
+        if method != "GET":
+            self.asked()
 
 
 class CountRequests:
@@ -78,4 +91,4 @@ class CountRequests:
         try:
             await self._app(scope, receive, send)
         finally:
-            self._activity.end()
+            self._activity.end(scope.get("method", "GET"))

@@ -1,8 +1,8 @@
-"""The engine as a process: one per home, started on demand, gone when idle.
+"""The engine as a process: one per home, started on demand and gone when idle, or staying.
 
 The lock is taken before anything else is opened, and held until the process ends; the socket
 exists while the engine answers. What a starter reads on stdout is described in
-`rune_engine.starter`.
+`rune_engine.starter`. An engine that stays takes the place of one that was started on demand.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from rune_engine.config import RuneConfig, load_config
 from rune_engine.errors import RuneError
 from rune_engine.home import not_writable, open_lock, prepare_home, try_lock
 from rune_engine.privacy import RedactingFormatter
+from rune_engine.service.replacing import replace_engine
 from rune_engine.starter import EXIT_ALREADY_RUNNING, require_unix_sockets
 
 if TYPE_CHECKING:
@@ -45,20 +46,22 @@ def main(arguments: Sequence[str]) -> int:
     """Run the engine until it is told to stop or has been idle for long enough.
 
     Args:
-        arguments: nothing, or the configuration as JSON.
+        arguments: `--stay` for one that is never idle for long enough; the configuration as JSON.
 
     Returns:
         The exit code: 0, `EXIT_ALREADY_RUNNING`, or 1 when it could not start.
     """
+    stays = "--stay" in arguments
+    given = [argument for argument in arguments if argument != "--stay"]
     try:
         require_unix_sockets()
-        config = load_config(**json.loads(arguments[0])) if arguments else load_config()
+        config = load_config(**json.loads(given[0])) if given else load_config()
         prepare_home(config)
         lock = open_lock(config.lock_path)
-        if not try_lock(lock):
+        if not (try_lock(lock) or (stays and replace_engine(config, lock))):
             return EXIT_ALREADY_RUNNING
         _log_to_file(config)
-        asyncio.run(_serve(config))
+        asyncio.run(_serve(config, stays))
     except RuneError as error:
         log.error("The engine cannot start: %s", error)
         _tell_starter({"event": "error", **error.to_envelope()})
@@ -66,14 +69,14 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-async def _serve(config: RuneConfig) -> None:
+async def _serve(config: RuneConfig, stays: bool) -> None:
     from rune_engine.service.app import create_app
     from rune_engine.service.engine import Engine
 
-    engine = Engine.open(config)
+    engine = Engine.open(config, stays=stays)
     try:
         with _listening(config) as listener, _described(config):
-            engine.start()
+            await engine.start()
             server = _server(create_app(engine))
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             _stop_on_signals(engine)

@@ -10,11 +10,13 @@ from pydantic import Field
 from rune_engine.models import (
     AdapterInfo,
     AdapterPage,
+    ConsolidationStatus,
     DistillParams,
     EngineHealth,
     EvaluateParams,
     ForgetParams,
     ForgetReport,
+    HistoryPage,
     Identifier,
     ImportParams,
     Job,
@@ -31,6 +33,7 @@ from rune_engine.models import (
 )
 from rune_engine.service import forget as forgetting
 from rune_engine.service.engine import Engine
+from rune_engine.service.history import newest_entries
 
 router = APIRouter()
 
@@ -138,6 +141,16 @@ def look_at_forgetting(engine: TheEngine, params: ForgetParams) -> ForgetReport:
 @router.post("/forget")
 async def forget(engine: TheEngine, params: ForgetParams) -> ForgetReport:
     return await forgetting.forget(engine, params)
+
+
+@router.get("/consolidation")
+def consolidation(engine: TheEngine) -> ConsolidationStatus:
+    return engine.consolidator.status(stays=engine.stays)
+
+
+@router.get("/history")
+def history(engine: TheEngine, project_id: Name | None = None, limit: Limit = 50) -> HistoryPage:
+    return HistoryPage(entries=newest_entries(engine.events, engine.jobs, project_id, limit))
 
 
 # A project's id has slashes in it, so it is no part of the path.

@@ -130,3 +130,11 @@ async def test_a_closed_provider_may_be_used_again(backend: Backend) -> None:
     await backend.provider.close()
     assert backend.provider.status().worker_pids == ()
     assert await backend.provider.generate([ask("count")]) == before
+
+
+async def test_it_answers_as_before_after_it_slept(backend: Backend) -> None:
+    before = await backend.provider.generate([ask("count")])
+    await backend.provider.sleep()
+    assert backend.provider.status().worker_pids == ()
+    await backend.provider.wake()
+    assert await backend.provider.generate([ask("count")]) == before

@@ -1,0 +1,275 @@
+"""Acts on the policy, inside every engine: asks for distillations, and hands their results on.
+
+Each action is one transaction: a job, and the event that says why. So an engine that dies at any
+point leaves either nothing or all of it, and the next one decides again from what is stored.
+Knows nothing of how jobs do their work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import base_models
+from rune_engine import events
+from rune_engine.config import RuneConfig
+from rune_engine.consolidation.facts import read_asked, read_facts
+from rune_engine.consolidation.following import missing_steps
+from rune_engine.consolidation.policy import Agenda, Due, Resting, agenda
+from rune_engine.consolidation.quiet import Wait, look_around, reason_to_wait
+from rune_engine.database import Database
+from rune_engine.errors import MissingExtraError, StorageError
+from rune_engine.extras import require
+from rune_engine.jobs.store import JobStore
+from rune_engine.models import ConsolidationStatus, DistillParams, JobKind
+
+log = logging.getLogger(__name__)
+
+PRIORITY = -10
+"""Below what any user asks for."""
+MAX_ATTEMPTS = 10
+"""Laptops are shut more often than a user's own job is interrupted."""
+
+_RECHECK_SECONDS = 30.0
+_NOTHING_DUE_SECONDS = 3600.0
+_AFTER_QUIET_SECONDS = 0.05
+
+
+class Consolidator:
+    """Watches for what is due and for the moment to do it; belongs to one event loop.
+
+    Args:
+        kinds: of jobs that this engine can do.
+        quiet_seconds: how long ago somebody last asked the engine for something.
+        queued: told that a job was queued.
+        on_crash: told of an error that is not the database's being full or away.
+    """
+
+    def __init__(
+        self,
+        config: RuneConfig,
+        database: Database,
+        jobs: JobStore,
+        *,
+        kinds: Collection[JobKind],
+        quiet_seconds: Callable[[], float],
+        queued: Callable[[], None],
+        on_crash: Callable[[BaseException], None],
+    ) -> None:
+        self._config = config
+        self._settings = config.consolidation
+        self._database = database
+        self._jobs = jobs
+        self._kinds = kinds
+        self._quiet_seconds = quiet_seconds
+        self._queued = queued
+        self._on_crash = on_crash
+        self._wake = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._watch(), name="consolidation")
+        self._task.add_done_callback(self._ended)
+
+    async def stop(self) -> None:
+        """Stop watching; what was asked for stays asked for."""
+        self._stopping = True
+        self._wake.set()
+        if self._task is not None:
+            # Not cancelled: a look that has begun ends with its transaction.
+            await asyncio.wait([self._task])
+
+    def wake(self) -> None:
+        """Say that something was recorded, or that a job has ended; from any thread."""
+        self._loop.call_soon_threadsafe(self._wake.set)
+
+    async def seconds_until_due(self) -> float | None:
+        """How long the engine should go on for something that is due; None when it need not."""
+        return await asyncio.to_thread(self._seconds_until_due)
+
+    def status(self, *, stays: bool) -> ConsolidationStatus:
+        """What it would do, and what keeps it from it; reads the database."""
+        found = self._agenda()
+        return ConsolidationStatus(
+            enabled=self._settings.enabled,
+            stays=stays,
+            state=self._state(found),
+            due=[_due_line(due) for due in found.due],
+            resting=[_resting_line(resting) for resting in found.resting],
+        )
+
+    # --- watching -------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            try:
+                pause = await asyncio.to_thread(self._look)
+            except StorageError as error:
+                # The stores say so to every caller, too; here nobody waits for an answer.
+                log.warning("Consolidation waits: %s", error)
+                pause = _RECHECK_SECONDS
+            if not self._stopping:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._wake.wait()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_crash(error)
+
+    def _look(self) -> float:
+        """Do the next thing, if there is one and it is time; the seconds until the next look."""
+        if not self._settings.enabled:
+            return _NOTHING_DUE_SECONDS
+        if self._hand_on():
+            self._queued()
+        wait = self._wait()
+        if wait is not None and wait.seconds is not None:
+            return wait.seconds + _AFTER_QUIET_SECONDS
+        found = self._agenda()
+        self._tell_of_resting(found)
+        if not found.due:
+            return _NOTHING_DUE_SECONDS
+        if wait is None:
+            self._ask_for(found.due[0])
+            self._queued()
+        return _RECHECK_SECONDS
+
+    # --- acting ---------------------------------------------------------------------------------
+
+    def _ask_for(self, due: Due) -> None:
+        """Queue the distillation, with the event that tells of it."""
+        params = DistillParams(
+            project_id=due.scope.project_id,
+            domain=due.scope.domain,
+            task_type=due.scope.task_type,
+            trajectory_ids=list(due.trained),
+            kept_back_ids=list(due.kept_back),
+            base_model=self._config.base_model,
+        )
+        with self._database.writing() as session:
+            job = self._jobs.enqueue_in(
+                session,
+                "distill",
+                params,
+                idempotency_key=due.key,
+                priority=PRIORITY,
+                max_attempts=MAX_ATTEMPTS,
+            )
+            if events.newest(session, job.id, "consolidation_decided") is not None:
+                return
+            events.append(
+                session,
+                "consolidation_decided",
+                job.id,
+                project_id=due.scope.project_id,
+                caused_by="schedule",
+                decision="distill",
+                scope=str(due.scope),
+                level=due.scope.level,
+                base_model_id=due.base_model_id,
+                trained=len(due.trained),
+                kept_back=len(due.kept_back),
+                new=due.new,
+                reason=f"{due.scope} has {due.new} new trajectories: distilling "
+                f"{len(due.trained)} of them, {len(due.kept_back)} are kept back.",
+            )
+
+    def _hand_on(self) -> bool:
+        """Queue what follows on each distillation that has ended; whether anything was queued."""
+        with self._database.reading() as session:
+            steps = missing_steps(session, read_asked(session), self._kinds)
+        for step in steps:
+            self._jobs.enqueue(
+                step.kind,
+                step.params,
+                idempotency_key=step.key,
+                priority=PRIORITY,
+                max_attempts=MAX_ATTEMPTS,
+                project_id=step.project_id,
+            )
+        return bool(steps)
+
+    def _tell_of_resting(self, found: Agenda) -> None:
+        for resting in found.resting:
+            failure = resting.failure
+            with self._database.writing() as session:
+                last = events.newest(session, failure.job_id, "consolidation_decided")
+                if last is not None and last.payload["decision"] == "skip":
+                    continue
+                events.append(
+                    session,
+                    "consolidation_decided",
+                    failure.job_id,
+                    project_id=failure.scope.project_id,
+                    caused_by=failure.job_id,
+                    decision="skip",
+                    scope=str(failure.scope),
+                    until=resting.until.isoformat(timespec="seconds"),
+                    reason=_resting_line(resting),
+                )
+
+    # --- looking --------------------------------------------------------------------------------
+
+    def _agenda(self) -> Agenda:
+        """What is due; nothing where no distillation could work."""
+        if self._impossible() is not None:
+            return Agenda()
+        base_model_id = base_models.describe(self._config.base_model).id
+        with self._database.reading() as session:
+            facts = read_facts(session, base_model_id, self._settings.min_trajectories)
+        return agenda(facts, self._settings, datetime.now(UTC))
+
+    def _impossible(self) -> str | None:
+        """Why this engine cannot distill at all."""
+        try:
+            base_models.describe(self._config.base_model)
+            require("torch", "Distilling an adapter")
+        except FileNotFoundError:
+            return f"cannot distill: {self._config.base_model} is not a base model's folder"
+        except MissingExtraError as error:
+            return f"cannot distill: {error.message}"
+        return None
+
+    def _wait(self) -> Wait | None:
+        kinds = tuple(job.kind for job in self._jobs.unfinished())
+        return reason_to_wait(look_around(self._quiet_seconds(), kinds), self._settings)
+
+    def _seconds_until_due(self) -> float | None:
+        if not self._settings.enabled:
+            return None
+        wait = self._wait()
+        if wait is not None and wait.seconds is None:
+            # Other reasons than quiet may last for days; the next engine decides again.
+            return None
+        if not self._agenda().due:
+            return None
+        return 0.0 if wait is None else wait.seconds
+
+    def _state(self, found: Agenda) -> str:
+        if not self._settings.enabled:
+            return "switched off"
+        if (impossible := self._impossible()) is not None:
+            return impossible
+        if not found.due:
+            return "idle: nothing is due"
+        wait = self._wait()
+        return "about to begin" if wait is None else wait.reason
+
+
+def _due_line(due: Due) -> str:
+    return f"{due.scope} ({due.scope.level} level): {due.new} new trajectories"
+
+
+def _resting_line(resting: Resting) -> str:
+    failure = resting.failure
+    return (
+        f"{failure.scope} is left alone until {resting.until:%Y-%m-%d %H:%M} UTC, or until enough "
+        f"is new: its last distillation did not work. {failure.reason}"
+    )

@@ -1,0 +1,153 @@
+"""Reads what the policy judges from the database. One snapshot a question; changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlmodel import Session
+
+from rune_engine.consolidation.policy import Facts, Failure, Learnt, Lesson, Scope
+
+_LESSONS = """
+SELECT id, project_id, domain, task_type, task_description, test_suite <> '' AS has_tests, held_out
+FROM trajectories
+WHERE (distillable OR held_out) AND project_id IN (
+    SELECT project_id FROM trajectories WHERE distillable GROUP BY project_id
+    HAVING count(*) >= :fewest
+) AND project_id NOT IN (
+    SELECT subject FROM (
+        SELECT subject, kind, max(seq) FROM lifecycle_events
+        WHERE kind IN ('project_opted_out', 'project_opted_in') GROUP BY subject
+    ) WHERE kind = 'project_opted_out'
+)
+ORDER BY created_at, id
+"""
+"""SQLite takes `kind` from the row that has the highest `seq`."""
+
+_LEARNT = """
+SELECT a.id, a.project_id, a.hierarchy_level, a.domain, a.task_type, l.trajectory_id, l.role
+FROM adapter_records AS a LEFT JOIN adapter_trajectories AS l ON l.adapter_id = a.id
+WHERE a.base_model_id = :base_model_id
+ORDER BY a.created_at, a.version, a.id
+"""
+
+_ASKED = """
+SELECT j.id, j.status, j.params, j.result, j.error, j.finished_at, e.payload
+FROM lifecycle_events AS e JOIN jobs AS j ON j.id = e.subject
+WHERE e.kind = 'consolidation_decided' AND e.caused_by = 'schedule'
+ORDER BY e.seq
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A distillation that the schedule asked for, as it is now."""
+
+    job_id: str
+    scope: Scope
+    trained: frozenset[str]
+    kept_back: frozenset[str]
+    status: str
+    adapter_id: str | None
+    base_model: str
+    base_model_id: str
+    reason: str
+    finished_at: datetime
+
+
+def read_facts(session: Session, base_model_id: str, fewest: int) -> Facts:
+    """What the policy has to know.
+
+    Args:
+        base_model_id: only adapters for this model count as having learnt anything.
+        fewest: projects with fewer distillable trajectories are left out.
+    """
+    asked = [one for one in read_asked(session) if one.base_model_id == base_model_id]
+    # What the schedule had distilled counts as learnt whatever became of the adapter's row.
+    done = [
+        Learnt(one.scope, one.trained, one.kept_back) for one in asked if one.status == "succeeded"
+    ]
+    stored = _learnt(session, base_model_id)
+    return Facts(base_model_id, _lessons(session, fewest), [*done, *stored], failures(asked))
+
+
+def read_asked(session: Session) -> list[Asked]:
+    """Every distillation that the schedule asked for, oldest first."""
+    return [_asked(row) for row in session.connection().execute(text(_ASKED))]
+
+
+def failures(asked: Sequence[Asked]) -> list[Failure]:
+    """The scopes whose last distillation did not end in an adapter; `asked` has one base model."""
+    last = {one.scope: one for one in asked}
+    return [
+        Failure(scope, one.job_id, one.trained | one.kept_back, one.finished_at, one.reason)
+        for scope, one in last.items()
+        if one.status in ("failed", "cancelled")
+    ]
+
+
+def _lessons(session: Session, fewest: int) -> list[Lesson]:
+    rows = session.connection().execute(text(_LESSONS), {"fewest": fewest})
+    return [
+        Lesson(
+            id=row.id,
+            project_id=row.project_id,
+            domain=row.domain,
+            task_type=row.task_type,
+            task=_task(row.task_description),
+            has_tests=bool(row.has_tests),
+            held_out=bool(row.held_out),
+        )
+        for row in rows
+    ]
+
+
+def _task(description: str) -> str:
+    """A task is known by its words; how they are spaced and capitalised makes no other task."""
+    return hashlib.sha256(" ".join(description.casefold().split()).encode()).hexdigest()
+
+
+def _learnt(session: Session, base_model_id: str) -> list[Learnt]:
+    rows = session.connection().execute(text(_LEARNT), {"base_model_id": base_model_id})
+    scopes: dict[str, Scope] = {}
+    seen: dict[str, dict[str, set[str]]] = {}
+    for row in rows:
+        scopes[row.id] = _scope(row.project_id, row.hierarchy_level, row.domain, row.task_type)
+        roles = seen.setdefault(row.id, {"trained": set(), "kept_back": set()})
+        if row.role is not None:
+            roles[row.role].add(row.trajectory_id)
+    return [
+        Learnt(scope, frozenset(seen[i]["trained"]), frozenset(seen[i]["kept_back"]))
+        for i, scope in scopes.items()
+    ]
+
+
+def _scope(project_id: str, level: str, domain: str, task_type: str) -> Scope:
+    if level == "project":
+        return Scope(project_id)
+    return Scope(project_id, domain, task_type if level == "task" else None)
+
+
+def _asked(row: Any) -> Asked:
+    params, payload = json.loads(row.params), json.loads(row.payload)
+    result = json.loads(row.result) if row.result else {}
+    error = json.loads(row.error) if row.error else {}
+    ended = row.finished_at
+    return Asked(
+        job_id=row.id,
+        scope=Scope(params["project_id"], params["domain"], params["task_type"]),
+        trained=frozenset(params["trajectory_ids"]),
+        kept_back=frozenset(params["kept_back_ids"]),
+        status=row.status,
+        adapter_id=result.get("adapter_id"),
+        base_model=params["base_model"],
+        base_model_id=payload["base_model_id"],
+        reason=error.get("message", "It was cancelled."),
+        finished_at=datetime.fromisoformat(ended) if ended else datetime.now(UTC),
+    )
