@@ -6,13 +6,14 @@ Importing this module loads no back-end's libraries.
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import base_models
 from rune_engine.config import RuneConfig
 from rune_engine.errors import BaseModelNotFoundError
 from rune_engine.inference.provider import InferenceProvider, ProviderStatus
-from rune_engine.inference.scripted import ScriptedProvider
+from rune_engine.inference.scripted import SCRIPT_NAME, ScriptedProvider
 from rune_engine.inference.transformers import TransformersProvider
 
 _SCRIPTED = "scripted:"
@@ -37,9 +38,19 @@ def create_provider(base_model: str, config: RuneConfig) -> InferenceProvider:
         found = base_models.describe(base_model)
     except FileNotFoundError as error:
         raise _not_found(base_model) from error
+    if _is_scripted(found.path):
+        return ScriptedProvider(found.path / SCRIPT_NAME, found.id)
     return TransformersProvider(
         found.id, found.path, config.model_threads, config.worker_idle_seconds
     )
+
+
+def _is_scripted(folder: Path) -> bool:
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+    except ValueError:
+        return False
+    return isinstance(config, dict) and config.get("model_type") == "scripted"
 
 
 def _not_found(base_model: str) -> BaseModelNotFoundError:

@@ -6,7 +6,11 @@ The script is JSON (a list of rules) or JSON Lines (one rule a line):
 
 The first rule whose `contains` is in the first or last user message answers; the n-th attempt
 of a conversation gets the n-th answer, and the last answer repeats. A rule with `adapter_id`
-answers only while that adapter is on. Tokens are counted as words between white space.
+answers only while that adapter is on, or any adapter at all where it is "*". Tokens are counted as
+words between white space.
+
+A folder with a `script.json` beside a `config.json` of model type "scripted" is a base model of its
+own, so that adapters can be made for it.
 """
 
 from __future__ import annotations
@@ -31,6 +35,10 @@ from rune_engine.inference.provider import (
 )
 
 _WORD = re.compile(r"\S+")
+
+
+SCRIPT_NAME = "script.json"
+ANY_ADAPTER = "*"
 
 
 class ScriptRule(BaseModel):
@@ -69,9 +77,9 @@ class ScriptedProvider(InferenceProvider):
     """Answers from a script file; deterministic, loads nothing."""
 
     name = "scripted"
-    base_model_id = "scripted"
 
-    def __init__(self, script: Path) -> None:
+    def __init__(self, script: Path, base_model_id: str = "scripted") -> None:
+        self.base_model_id = base_model_id
         self._script = script
         self._rules = read_script(script)
 
@@ -108,7 +116,7 @@ class ScriptedProvider(InferenceProvider):
     def _rule(self, request: GenerationRequest, adapter_id: str | None) -> ScriptRule:
         asked = [m.content for m in request.messages if m.role == "user"]
         for rule in self._rules:
-            if rule.adapter_id in (None, adapter_id) and any(
+            if _is_on(rule, adapter_id) and any(
                 rule.contains in content for content in (*asked[:1], *asked[-1:])
             ):
                 return rule
@@ -117,6 +125,12 @@ class ScriptedProvider(InferenceProvider):
             f"No rule of the script {self._script} answers the task {task!r}.",
             next_step="Add a rule whose `contains` is part of the task.",
         )
+
+
+def _is_on(rule: ScriptRule, adapter_id: str | None) -> bool:
+    if rule.adapter_id == ANY_ADAPTER:
+        return adapter_id is not None
+    return rule.adapter_id in (None, adapter_id)
 
 
 def _before_stop(text: str, stop: Sequence[str]) -> str:

@@ -7,14 +7,17 @@ out what was decided, and decides nothing twice. Knows nothing of how adapters a
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from typing import Literal
 
+from rune_engine.errors import TrajectoryNotFoundError
 from rune_engine.events import EventLog
 from rune_engine.evolution.compare import Decision, Measured, decide
 from rune_engine.jobs.progress import Report
 from rune_engine.jobs.store import JobStore
 from rune_engine.models import AdapterInfo, EvolveParams, EvolveResult, Job, LifecycleEvent
 from rune_engine.registry import AdapterFilter, AdapterRegistry
+from rune_engine.trajectories import TrajectoryStore
 
 KEPT, ARCHIVED = "kept", "archived"
 
@@ -22,8 +25,15 @@ KEPT, ARCHIVED = "kept", "archived"
 class Evolve:
     """Runs `evolve` jobs: one comparison, and what follows from it."""
 
-    def __init__(self, registry: AdapterRegistry, jobs: JobStore, events: EventLog) -> None:
+    def __init__(
+        self,
+        registry: AdapterRegistry,
+        trajectories: TrajectoryStore,
+        jobs: JobStore,
+        events: EventLog,
+    ) -> None:
         self._registry = registry
+        self._trajectories = trajectories
         self._jobs = jobs
         self._events = events
 
@@ -69,19 +79,26 @@ class Evolve:
         )
 
     def _measured(self, adapter_id: str, side: Literal["with_adapter", "with_base"]) -> Measured:
-        """The last measurement, without tasks that the adapter was trained on or that have no
-        verdict."""
+        """The last measurement, without tasks that the adapter was trained on, that have no
+        verdict, or that were forgotten meanwhile."""
         result = self._jobs.last_evaluation(adapter_id)
         learnt = self._registry.learnt_from(adapter_id)
-        return Measured(
-            adapter_id,
-            {
-                task.trajectory_id: verdict
-                for task in (result.per_task if result else ())
-                if (verdict := getattr(task, side)) is not None
-                and learnt.get(task.trajectory_id) != "trained"
-            },
-        )
+        outcomes: dict[str, bool] = {}
+        for judged in result.per_task if result else ():
+            verdict, task = getattr(judged, side), self._task(judged.trajectory_id)
+            if verdict is None or task is None or learnt.get(judged.trajectory_id) == "trained":
+                continue
+            outcomes[task] = verdict
+        return Measured(adapter_id, outcomes)
+
+    def _task(self, trajectory_id: str) -> str | None:
+        """What tells a task from another: two trajectories may be of the same one."""
+        try:
+            found = self._trajectories.get(trajectory_id)
+        except TrajectoryNotFoundError:
+            return None
+        text = "\0".join((found.task_description, found.test_suite))
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def _incumbents(self, adapter: AdapterInfo) -> list[AdapterInfo]:
         """The other adapters in use that cover the same, made for the same base model."""

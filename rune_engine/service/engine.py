@@ -134,7 +134,7 @@ class Engine:
         return {
             "run_task": Serves(self.lease, run_task),
             "distill": Trains(self.lease, distill),
-            "evolve": Evolve(self.registry, self.jobs, self.events),
+            "evolve": Evolve(self.registry, self.trajectories, self.jobs, self.events),
         }
 
     async def start(self) -> None:

@@ -30,7 +30,7 @@ def _of_event(event: LifecycleEvent) -> HistoryEntry:
         kind=event.kind,
         subject=event.subject,
         project_id=event.project_id,
-        line=line + by,
+        line=line.removesuffix(".") + by + ".",
         facts=event.payload,
     )
 

@@ -37,6 +37,15 @@ def test_a_model_folder_is_served_by_transformers(config: RuneConfig, tmp_path: 
     assert not provider.status().loaded
 
 
+def test_a_scripted_model_folder_is_a_base_model_of_its_own(
+    config: RuneConfig, script: Path
+) -> None:
+    (script.parent / "config.json").write_text('{"model_type": "scripted"}')
+    provider = create_provider(str(script.parent), config)
+    assert isinstance(provider, ScriptedProvider)
+    assert provider.base_model_id == script.parent.name
+
+
 @pytest.mark.parametrize("name", ["no-such-model", "/no/such/folder", "scripted:/no/such/file"])
 def test_what_is_not_there_is_named_with_what_is(config: RuneConfig, name: str) -> None:
     with pytest.raises(BaseModelNotFoundError, match="Shipped with Rune") as raised:

@@ -9,7 +9,7 @@ import pytest
 from inference_support import ask
 
 from rune_engine.errors import InferenceError, InvalidInputError
-from rune_engine.inference.provider import ChatMessage, GenerationRequest
+from rune_engine.inference.provider import AdapterRef, ChatMessage, GenerationRequest
 from rune_engine.inference.scripted import ScriptedProvider
 
 
@@ -54,3 +54,16 @@ def test_a_file_that_is_no_script_is_refused(tmp_path: Path, content: str) -> No
     script.write_text(content)
     with pytest.raises(InvalidInputError, match="script"):
         ScriptedProvider(script)
+
+
+async def test_a_rule_may_ask_for_any_adapter(tmp_path: Path, adapter_a: AdapterRef) -> None:
+    script = tmp_path / "script.json"
+    rules = [
+        {"contains": "add", "answers": ["learnt"], "adapter_id": "*"},
+        {"contains": "add", "answers": ["plain"]},
+    ]
+    script.write_text(json.dumps(rules))
+    provider = ScriptedProvider(script, adapter_a.base_model_id)
+    [plain] = await provider.generate([attempt(1)])
+    [learnt] = await provider.generate([attempt(1)], adapter=adapter_a)
+    assert (plain.text, learnt.text) == ("plain", "learnt")
