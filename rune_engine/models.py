@@ -224,7 +224,7 @@ class TaskResult(Model):
     adapter_reason: str
     base_model_id: str
     trajectory_id: str | None = Field(description="Null when the project is not recorded.")
-    prompt_tokens: int
+    prompt_tokens: int = Field(description="0, as below, where an interrupted job has lost count.")
     completion_tokens: int
 
 

@@ -1,7 +1,7 @@
 """What in a candidate's syntax tree is known from code that fakes its tests.
 
-Flags, never gates: honest code may do any of it. A flag is stored beside the verdict, and training
-leaves the trajectory out.
+Flags, never gates of a verdict: honest code may do any of it. A flag is stored beside the verdict,
+and training leaves the trajectory out: `may_teach` says which.
 """
 
 from __future__ import annotations
@@ -83,6 +83,25 @@ def suspicion(candidate: str, tests: str = "") -> tuple[str, ...]:
     if _copies(nodes, tests):
         flags.add("literal-table")
     return tuple(sorted(flags))
+
+
+def may_teach(attempt: Attempt, tests: str) -> bool:
+    """Whether it passed, and nothing speaks against its being learned from.
+
+    A pass that was decided in the candidate's own process could be forged there: it also needs a
+    second run, under another hash seed and in another order, that agreed (`confirmed`). Where there
+    is no verdict, whoever recorded the attempt ran the tests.
+    """
+    verdict = attempt.verdict or {"kind": "pass"}
+    evidence = verdict.get("evidence")
+    shown = evidence if isinstance(evidence, dict) else {}
+    forgeable = shown.get("in_process", False) is not False
+    return (
+        attempt.tests_passed is True
+        and verdict.get("kind") == "pass"
+        and (shown.get("confirmed") is True or not forgeable)
+        and not suspicion_of(attempt, tests)
+    )
 
 
 def suspicion_of(attempt: Attempt, tests: str) -> tuple[str, ...]:

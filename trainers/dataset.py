@@ -18,7 +18,7 @@ import prompts
 from rune_engine.errors import TrainingError
 from rune_engine.feedback import failure_output
 from rune_engine.models import Trajectory
-from rune_engine.suspicion import suspicion_of
+from rune_engine.suspicion import may_teach
 from trainers.tokens import Example, encode
 
 
@@ -56,12 +56,10 @@ def examples_of(
 ) -> list[Example]:
     """A trajectory's examples: solving at once, and repairing after what had failed.
 
-    A trajectory whose last attempt did not pass, or looks as if it faked its tests, gives none.
+    A trajectory whose last attempt did not pass, or could have faked its tests, gives none.
     """
     *failed, last = trajectory.attempts
-    if trajectory.outcome != "success" or last.tests_passed is not True:
-        return []
-    if suspicion_of(last, trajectory.test_suite):
+    if trajectory.outcome != "success" or not may_teach(last, trajectory.test_suite):
         return []
     task, answer = trajectory.task_description, prompts.render("answer", code=last.generated_code)
     earlier = [(attempt.generated_code, failure_output(attempt)) for attempt in failed]

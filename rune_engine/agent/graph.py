@@ -58,7 +58,9 @@ class Sandbox(Protocol):
 class TrajectoryRecorder(Protocol):
     """What the loop needs of S2."""
 
-    def record(self, draft: TrajectoryDraft) -> tuple[Trajectory, bool]: ...
+    def record(
+        self, draft: TrajectoryDraft, *, trajectory_id: str | None = None
+    ) -> tuple[Trajectory, bool]: ...
 
 
 class RuneState(TypedDict):
@@ -84,8 +86,12 @@ async def run_task(
     adapter: AdapterRef | None,
     adapter_reason: str,
     on_progress: Progress,
+    trajectory_id: str | None = None,
 ) -> TaskResult:
     """Let the local model solve a task, and keep what happened.
+
+    `trajectory_id` is for the trajectory of a task that came to its end; a model that fails leaves
+    one with an id of its own.
 
     Cancelling the awaiting task stops the generation or the run; nothing is saved then.
 
@@ -93,7 +99,7 @@ async def run_task(
         InferenceError: the model failed; earlier attempts are saved.
         SandboxUnavailableError: code cannot be isolated here; what was generated is saved.
     """
-    loop = AgentLoop(params, provider, sandbox, trajectories, adapter, on_progress)
+    loop = AgentLoop(params, provider, sandbox, trajectories, adapter, on_progress, trajectory_id)
     state = await loop.run()
     if state["failure"] is not None:
         raise state["failure"]
@@ -123,6 +129,7 @@ class AgentLoop:
         trajectories: TrajectoryRecorder,
         adapter: AdapterRef | None,
         on_progress: Progress,
+        trajectory_id: str | None = None,
     ) -> None:
         self._params = params
         self._provider = provider
@@ -130,6 +137,7 @@ class AgentLoop:
         self._trajectories = trajectories
         self._adapter = adapter
         self._on_progress = on_progress
+        self._trajectory_id = trajectory_id
 
     async def run(self) -> RuneState:
         """Run the graph to its end."""
@@ -219,9 +227,12 @@ class AgentLoop:
             return {}
         outcome: Outcome = "success" if state["attempts"][-1].tests_passed else "exhausted"
         draft = self._draft(state["attempts"], outcome)
+        wanted = self._trajectory_id if state["failure"] is None else None
         trajectory_id = None
         with suppress(ProjectOptedOutError):
-            stored, _ = await asyncio.to_thread(self._trajectories.record, draft)
+            stored, _ = await asyncio.to_thread(
+                self._trajectories.record, draft, trajectory_id=wanted
+            )
             trajectory_id = stored.id
         self._on_progress(1.0, outcome)
         return {"outcome": outcome, "trajectory_id": trajectory_id}

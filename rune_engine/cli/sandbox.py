@@ -18,6 +18,7 @@ from rune_engine.config import load_config
 from rune_engine.errors import InvalidInputError
 from rune_engine.sandbox.conformance import driver
 from rune_engine.sandbox.conformance.manifest import FAMILIES, REQUIREMENTS, Requirement
+from rune_engine.sandbox.conformance.report import Report, Row
 from rune_engine.sandbox.sandbox import Sandbox
 from rune_engine.sandbox.verdict import Pass
 
@@ -92,7 +93,7 @@ def _harmless(text: str) -> str:
     )
 
 
-def _print(report: driver.Report, wanted: frozenset[str]) -> None:
+def _print(report: Report, wanted: frozenset[str]) -> None:
     table = Table("id", "attack", "what must hold", "attacks", "result", box=None, pad_edge=False)
     shown = [each for each in REQUIREMENTS if not wanted or each.id in wanted]
     for family, requirements in groupby(shown, key=lambda each: each.id[0]):
@@ -109,12 +110,12 @@ def _print(report: driver.Report, wanted: frozenset[str]) -> None:
     _print_list("No verdict", [row.label for row in report.rows if row.no_verdict])
 
 
-def _cells(requirement: Requirement, rows: list[driver.Row]) -> tuple[str, str, str, str]:
+def _cells(requirement: Requirement, rows: list[Row]) -> tuple[str, str, str, str]:
     number = str(len(rows)) if rows else "-"
     return requirement.id, requirement.title, requirement.holds, number
 
 
-def _result(requirement: Requirement, rows: list[driver.Row]) -> Text:
+def _result(requirement: Requirement, rows: list[Row]) -> Text:
     effects = sorted({effect for row in rows if not row.stated for effect in row.effects})
     if effects:
         return Text(f"ESCAPED: {', '.join(effects)}", style="bold red")

@@ -19,7 +19,15 @@ from rune_engine.database import Database
 from rune_engine.errors import EngineUnavailableError
 from rune_engine.jobs import owner as owners
 from rune_engine.jobs.records import JobRecord, JobStepRecord, find, held, holds, storable
-from rune_engine.jobs.times import LEASE, LONGEST_DELAY, Clock, as_text, retry_delay, system_clock
+from rune_engine.jobs.times import (
+    AT_ONCE,
+    LEASE,
+    LONGEST_DELAY,
+    Clock,
+    as_text,
+    retry_delay,
+    system_clock,
+)
 from rune_engine.models import Job, JobStatus
 from rune_engine.privacy import redact_json
 
@@ -151,7 +159,7 @@ class Claims:
                 return self._end(session, record, "cancelled", "Cancelled.")
             # The attempt's number stays: what is left of it somewhere must not pass for the next.
             limit = record.max_attempts + 1
-            record.wait("Waits to go on.", as_text(self._clock()), max_attempts=limit)
+            record.wait("Waits to go on.", AT_ONCE, max_attempts=limit)
             return record.to_job()
 
     def take_up(self) -> list[Job]:
@@ -187,7 +195,7 @@ class Claims:
         if record.cancel_requested:
             return self._end(session, record, "cancelled", "Cancelled.")
         if record.attempt < record.max_attempts:
-            record.wait("Was interrupted; waits to start again.", as_text(self._clock()))
+            record.wait("Was interrupted; waits to start again.", AT_ONCE)
             return record.to_job()
         error = EngineUnavailableError(
             f"The engine ended or stood still {record.attempt} times while this job ran.",

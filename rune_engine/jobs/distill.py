@@ -30,6 +30,7 @@ from rune_engine.models import (
     Trajectory,
 )
 from rune_engine.registry import AdapterDraft, AdapterFilter, AdapterRegistry, AdapterWeights
+from rune_engine.registry.durable import flush_folder, flush_tree
 from rune_engine.trajectories import TrajectoryStore
 
 _REGISTER_AT = 0.99
@@ -173,10 +174,15 @@ class _JobFolder:
             return [Trajectory.model_validate_json(line) for line in lines]
 
     def keep_result(self, result: TrainerResult) -> None:
-        """Mark the training as done; atomic, because a half-written mark would be believed."""
+        """Mark the training as done: once all it left is on disk, as the mark is believed."""
         new = self._result_path.with_suffix(".new")
-        new.write_text(result.model_dump_json(), encoding="utf-8")
-        new.replace(self._result_path)
+        try:
+            new.write_text(result.model_dump_json(), encoding="utf-8")
+            flush_tree(self.path)
+            new.replace(self._result_path)
+            flush_folder(self.path)
+        except OSError as error:
+            raise not_writable(self.path, error) from error
 
     def result(self) -> TrainerResult | None:
         """The result of a training that was done before the engine died."""

@@ -19,7 +19,7 @@ from sqlmodel import Session, col, select
 from rune_engine.errors import ConflictError, InvalidInputError
 from rune_engine.jobs.claims import Claims
 from rune_engine.jobs.records import JobRecord, find, storable, with_key
-from rune_engine.jobs.times import LONGEST_DELAY, as_text
+from rune_engine.jobs.times import AT_ONCE, LONGEST_DELAY, as_text
 from rune_engine.models import FINISHED, EvaluateResult, Job, JobKind, JobStatus
 
 MAX_PAGE = 500
@@ -80,7 +80,7 @@ class JobStore(Claims):
             kind=kind,
             params=json.dumps(data),
             created_at=as_text(now),
-            run_at=as_text(now + _delay(options)),
+            run_at=as_text(now + delay) if (delay := _delay(options)) else AT_ONCE,
             project_id=options.get("project_id", data.get("project_id")),
             priority=options.get("priority", 0),
             max_attempts=max(1, options.get("max_attempts", MAX_ATTEMPTS)),

@@ -14,6 +14,8 @@ Clock = Callable[[], datetime]
 LEASE = timedelta(seconds=60)
 """An owner that has not renewed it for so long is taken to be stuck."""
 HEARTBEAT_SECONDS = 15.0
+AT_ONCE = ""
+"""The start of a job that waits for nothing: it is due whatever the clock shows."""
 LONGEST_DELAY = timedelta(hours=1)
 """No job waits longer by itself; a start that lies further off was written by a wrong clock."""
 

@@ -22,7 +22,7 @@ _MORE_STRONG = (
     "pass_?code",
     "pass_?phrase",
     "mot_?de_?passe",
-    "db_?pw",
+    "(?:^|[_-])pw$",
     "pgpass",
     "api_?secret",
     "client_?secret",
@@ -64,9 +64,12 @@ _QUOTED = (
 _BARE = r"(?P<bare>[^\s\"'`<>,;()\[\]{}]{4,400})"
 _SEPARATOR = (
     r"(?P<separator>[\\\"'\]`]{0,6})"
-    r"(?:[ \t]{0,3}(?::=|=>|={1,3}|!={1,2}|:)[ \t]{0,3}@?|(?P<flag>[ \t]{1,3})|(?P<xml>>))"
+    r"(?:[ \t]{0,3}(?::=|=>|={1,3}|!={1,2}|:|is:?[ \t])[ \t]{0,3}@?"
+    r"|(?P<flag>[ \t]{1,3})|(?P<xml>>))"
 )
 
+_NAME_OF_ALL = re.compile(r"(?:password|passwd|passphrase|pwd|secret|token|_key)$")
+_STEM = re.compile(_STEMS)
 _NAME_BEFORE = re.compile(r"[\w-]*\Z")
 _NAME_AFTER = re.compile(r"[\w-]*")
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z_.-]*")
@@ -102,7 +105,11 @@ def _secret_of(text: str, lowered: str, match: re.Match[str]) -> Span | None:
     quoted = match.group("quoted") is not None
     start, end = match.span("quoted" if quoted else "bare")
     if quoted:
-        secret = is_quoted_secret(name, text[start:end], strong=strong)
+        secret = is_quoted_secret(name, text[start:end], strong=strong) or (
+            _NAME_OF_ALL.search(name) is not None
+            and _is_env_line(text, match, start - 1)
+            and not is_placeholder(text[start:end])
+        )
     else:
         end = start + len(text[start:end].rstrip(".:\\"))
         secret = _is_bare_secret(text, match, text[start:end], name, strong=strong)
@@ -111,7 +118,8 @@ def _secret_of(text: str, lowered: str, match: re.Match[str]) -> Span | None:
 
 def is_named_secret(name: str, value: str) -> bool:
     """Whether a value of data, such as of JSON, is a secret because of its name."""
-    lowered = name.lower()
+    if not name or not _STEM.search(lowered := name.lower()):
+        return False
     strong = _strong().search(lowered) is not None
     weak = _WEAK.search(lowered) is not None
     return (strong or weak) and is_quoted_secret(lowered, value, strong=strong)
@@ -140,13 +148,16 @@ def _is_bare_secret(
         flag = text.rfind("--", max(0, match.start() - 40), match.start())
         is_flag = flag >= 0 and re.fullmatch(r"--[\w-]*", text[flag : match.start()]) is not None
         return is_flag and _has_digit_and_letter(value) and len(value) >= 6
-    if _is_env_line(text, match) and not _NO_VALUE_SUFFIX.fullmatch(name):
+    if _is_env_line(text, match, match.start("bare")) and not _NO_VALUE_SUFFIX.fullmatch(name):
         return strong or _looks_random(value)
     if _EXPRESSION.fullmatch(value) and not _looks_random(value):
         return strong and _has_digit_and_letter(value) and _ends_there(text, match, value)
     if not strong:
         return _looks_random(value)
-    return len(value) >= 6 and not _PLAIN.fullmatch(value) and _has_digit_and_letter(value)
+    if _PLAIN.fullmatch(value):  # in YAML; no language has words with hyphens there
+        before = text[match.start("bare") - 2 : match.start("bare")]
+        return before == ": " and len(value) >= 8 and "-" in value and "." not in value
+    return len(value) >= 6 and _has_digit_and_letter(value)
 
 
 def _ends_there(text: str, match: re.Match[str], value: str) -> bool:
@@ -155,14 +166,14 @@ def _ends_there(text: str, match: re.Match[str], value: str) -> bool:
     return len(value) >= 6 and following in ("", "\n", "\r", " ", '"', "'") and "." not in value
 
 
-def _is_env_line(text: str, match: re.Match[str]) -> bool:
+def _is_env_line(text: str, match: re.Match[str], value: int) -> bool:
     """Whether `NAME=value`, in capitals and without spaces, is all that its line holds."""
     line = text.rfind("\n", 0, match.start()) + 1
     end = match.start("separator")
-    rest = text[match.end("bare") : match.end("bare") + 1]
+    rest = text[match.end() : match.end() + 1]
     return (
         text[end : end + 1] == "="
-        and match.start("bare") == end + 1
+        and value == end + 1
         and rest in ("", "\n", "\r", " ")
         and _ENV_LINE.fullmatch(text, line, end) is not None
     )

@@ -26,10 +26,8 @@ class Form:
     anchors: tuple[str, ...]
     group: int = 0
 
-    def spans(self, text: str, lowered: str) -> Iterator[Span]:
-        """Every secret of this form; `lowered` is the text in lower case."""
-        if not any(anchor in lowered for anchor in self.anchors):
-            return
+    def spans(self, text: str) -> Iterator[Span]:
+        """Every secret of this form."""
         for match in self.pattern.finditer(text):
             start, end = match.span(self.group)
             found = text[start:end]
@@ -118,6 +116,31 @@ OWN = (
         flags=re.ASCII | re.I,
     ),
     _own(
+        "password",
+        r"\bcurl\b[^\n|;]{0,300}?\s(?:-u|--user)[ =]?[\"']?[^\s:\"']{1,80}:"
+        r"(?=\S*[A-Za-z])([^\s\"']{4,200})",
+        "curl",
+        group=1,
+    ),
+    _own(
+        "password",
+        r"\b(?:mysql\w*|mariadb\w*|sshpass|(?:docker|podman|helm registry|oc) login)\b"
+        r"[^\n|;]{0,200}?\s-p[ =]?[\"']?([^\s\"'-][^\s\"']{3,200})",
+        "mysql",
+        "mariadb",
+        "sshpass",
+        " login ",
+        group=1,
+    ),
+    _own("password", r"\blogin\s+\S{1,80}\s+password\s+(\S{4,200})", "login", group=1),
+    _own(
+        "password",
+        r"\bidentified\s+by\s+(?:password\s+)?'([^'\n]{4,200})'",
+        "identified",
+        group=1,
+        flags=re.ASCII | re.I,
+    ),
+    _own(
         "url-password",
         r"://[^\s:/@\"'<>]{0,200}:([^\s/@\"'<>]{1,200})@[A-Za-z0-9._\[{$-]",
         "://",
@@ -156,10 +179,30 @@ lines of keys).
 """
 
 
+def spans(text: str, lowered: str) -> Iterator[Span]:
+    """Every secret of a known form, the most telling form first; `lowered` is the text in lower
+    case."""
+    present = {
+        number for anchor, numbers in _by_anchor() if anchor in lowered for number in numbers
+    }
+    for number in sorted(present):
+        yield from all_forms()[number].spans(text)
+
+
 @cache
 def all_forms() -> tuple[Form, ...]:
     """Every form, the most telling first; imports `detect-secrets` at the first call."""
     return (*OWN, *(form for row in _LIBRARY for form in _from_library(*row)))
+
+
+@cache
+def _by_anchor() -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Every anchor once, with the places of its forms."""
+    places: dict[str, list[int]] = {}
+    for number, form in enumerate(all_forms()):
+        for anchor in form.anchors:
+            places.setdefault(anchor, []).append(number)
+    return tuple((anchor, tuple(numbers)) for anchor, numbers in places.items())
 
 
 def _from_library(path: str, kind: str, part: str, anchors: tuple[str, ...]) -> Iterator[Form]:

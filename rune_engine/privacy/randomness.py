@@ -21,6 +21,7 @@ SHORTEST = 20
 
 _CANDIDATE = re.compile(r"[A-Za-z0-9+/_-]{20,}={0,2}", re.ASCII)
 _PART = re.compile(r"[A-Za-z0-9+_-]{20,}={0,2}", re.ASCII)
+_ADDRESS = re.compile(r"://[^\s\"'?]*\Z")
 _WORD = re.compile(r"[a-z]{3,}")
 _HEX = re.compile(r"(?:[0-9a-f]{32,}|[0-9A-F]{32,})")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -59,8 +60,9 @@ def entropy(token: str) -> float:
 
 
 def _parts(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The candidate itself, or the long parts of what has too many slashes for base64: a path."""
-    if text.count("/", start, end) <= max(4, (end - start) // 8):
+    """The candidate itself, or the long parts of an address and of what has too many slashes."""
+    many = text.count("/", start, end) > max(4, (end - start) // 8)
+    if not many and not _ADDRESS.search(text[max(0, start - _CONTEXT_CHARS) : start]):
         yield start, end
         return
     for part in _PART.finditer(text, start, end):

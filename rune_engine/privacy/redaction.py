@@ -39,6 +39,11 @@ def redact(text: str) -> Redacted:
     return Redacted(clean, {kind: count for kind, count in found.items() if count > 0})
 
 
+def is_clean(text: str) -> bool:
+    """Whether nothing in a text can be told to be a secret."""
+    return next(_spans(text), None) is None
+
+
 def replace_found(text: str, known: dict[str, str]) -> str:
     """Replace what can be told to be a secret; adds the values that are worth looking for
     elsewhere to `known`, with their kinds."""
@@ -48,7 +53,7 @@ def replace_found(text: str, known: dict[str, str]) -> str:
             break
         for span in spans:
             value = text[span.start : span.end]
-            if _is_worth_knowing(value):
+            if is_worth_knowing(value):
                 known.setdefault(value, span.kind)
         text = replace(text, spans)
     return text
@@ -75,7 +80,7 @@ def replace_known(text: str, known: Mapping[str, str]) -> str:
 def replace_forms(text: str, bracket: str = "secret:{}") -> str:
     """Replace what its form alone tells to be a secret, for identifiers, which may look random."""
     lowered = _lower(text)
-    spans = merge((span for form in forms.all_forms() for span in form.spans(text, lowered)), text)
+    spans = merge(forms.spans(text, lowered), text)
     for span in reversed(spans):
         text = text[: span.start] + bracket.format(span.kind) + text[span.end :]
     return text
@@ -91,8 +96,7 @@ def secrets_in(text: str) -> dict[str, int]:
 def _spans(text: str) -> Iterator[Span]:
     lowered = _lower(text)
     yield from keys.spans(text)
-    for form in forms.all_forms():
-        yield from form.spans(text, lowered)
+    yield from forms.spans(text, lowered)
     yield from assignments.spans(text, lowered)
     yield from randomness.spans(text)
 
@@ -105,7 +109,7 @@ def _lower(text: str) -> str:
     return lowered
 
 
-def _is_worth_knowing(value: str) -> bool:
+def is_worth_knowing(value: str) -> bool:
     """Whether a value is long and odd enough to be replaced wherever it stands."""
     return (
         len(value) >= _SHORTEST_KNOWN

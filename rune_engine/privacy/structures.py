@@ -7,10 +7,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rune_engine.privacy.assignments import is_named_secret
-from rune_engine.privacy.redaction import replace_forms, replace_found, replace_known
+from rune_engine.privacy.redaction import (
+    is_clean,
+    is_worth_knowing,
+    replace_forms,
+    replace_found,
+    replace_known,
+)
 from rune_engine.privacy.spans import marker
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_BETWEEN = "\n\0\n"
 _IDENTIFYING = re.compile(r"(?:.*_)?(?:id|ids|hash|digest)")
 
 
@@ -24,6 +31,8 @@ def redact_json(data: Any) -> Any:
     Args:
         data: dictionaries with text as keys, lists, texts, numbers, booleans and None.
     """
+    if _is_clean(data):
+        return data
     known: dict[str, str] = {}
     seen: dict[str, str] = {}
 
@@ -31,17 +40,15 @@ def redact_json(data: Any) -> Any:
         if _IDENTIFYING.fullmatch(key):
             return redact_name(text)
         if is_named_secret(key, text):
-            known.setdefault(text, "secret")
+            if is_worth_knowing(text):
+                known.setdefault(text, "secret")
             return marker("secret")
         if text not in seen:
             seen[text] = replace_found(text, known)
         return seen[text]
 
     found = _mapped(data, clean)
-    if not known:
-        return found
-
-    return _mapped(found, lambda _, text: replace_known(text, known))
+    return _mapped(found, lambda _, text: replace_known(text, known)) if known else found
 
 
 def redact_name(name: str) -> str:
@@ -51,6 +58,27 @@ def redact_name(name: str) -> str:
     """
     bracket = "secret-{}" if _IDENTIFIER.fullmatch(name) else "secret:{}"
     return replace_forms(name, bracket)
+
+
+def _is_clean(data: Any) -> bool:
+    """Whether there is nothing to replace, told from one look at all texts together."""
+    texts: dict[str, None] = {}
+    if not _gather(data, "", texts):
+        return False
+    return is_clean(_BETWEEN.join(texts))
+
+
+def _gather(data: Any, key: str, texts: dict[str, None]) -> bool:
+    """Add every key and text to `texts`; False as soon as a key names a secret."""
+    if isinstance(data, str):
+        texts[data] = None
+        return not is_named_secret(key, data)
+    if isinstance(data, Mapping):
+        texts.update(dict.fromkeys(data))
+        return all(_gather(value, name, texts) for name, value in data.items())
+    if isinstance(data, list | tuple):
+        return all(_gather(item, key, texts) for item in data)
+    return True
 
 
 def _mapped(data: Any, change: Callable[[str, str], str], key: str = "") -> Any:

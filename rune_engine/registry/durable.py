@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -34,6 +35,18 @@ def flush_folder(folder: Path) -> None:
         flush_to_disk(descriptor)
     finally:
         os.close(descriptor)
+
+
+def flush_tree(folder: Path) -> None:
+    """Make all files below `folder`, and their names, durable."""
+    for root, _, names in os.walk(folder):
+        for name in names:
+            descriptor = os.open(Path(root, name), _FILE)
+            try:
+                flush_to_disk(descriptor)
+            finally:
+                os.close(descriptor)
+        flush_folder(Path(root))
 
 
 def make_folder(folder: Path) -> None:

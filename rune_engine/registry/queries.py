@@ -27,6 +27,7 @@ BY_ID = f"{_SELECT} WHERE id = ?"
 EVERYTHING = f"{_SELECT} {_NEWEST}"
 STORED = "SELECT file_hash, config_hash, file_size_bytes, base_model_id, forgotten_at"
 STORED = f"{STORED} FROM adapter_records WHERE id = ?"
+WEIGHTS = "SELECT id, file_hash FROM adapter_records"
 COUNTS = (
     "SELECT project_id, is_archived, count(*) FROM adapter_records GROUP BY project_id, is_archived"
 )

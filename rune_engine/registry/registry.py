@@ -92,7 +92,7 @@ class AdapterRegistry:
             return self._files.sweep(self._weights_by_id)
 
     def _weights_by_id(self) -> dict[str, str]:
-        return dict(self._database.query("SELECT id, file_hash FROM adapter_records"))
+        return dict(self._database.query(queries.WEIGHTS))
 
     def _record(
         self, session: Session, draft: AdapterDraft, stored: Stored, rank: int

@@ -6,7 +6,7 @@ from sqlalchemy import Text
 from sqlmodel import Field, SQLModel
 
 from rune_engine.models import TrajectoryDraft
-from rune_engine.suspicion import suspicion_of
+from rune_engine.suspicion import may_teach
 
 
 class SessionRecord(SQLModel, table=True):
@@ -70,10 +70,9 @@ class ErasureRecord(SQLModel, table=True):
 
 def is_distillable(draft: TrajectoryDraft) -> bool:
     """Whether it teaches something that is known to work, is not kept back for evaluation, and
-    does not look like code that fakes its tests."""
+    neither looks like code that fakes its tests nor could have done so unseen."""
     return (
         draft.outcome == "success"
-        and draft.attempts[-1].tests_passed is True
         and not draft.held_out
-        and not suspicion_of(draft.attempts[-1], draft.test_suite)
+        and may_teach(draft.attempts[-1], draft.test_suite)
     )

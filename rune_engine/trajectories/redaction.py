@@ -58,5 +58,8 @@ def _changed(texts: dict[str, object]) -> dict[str, object]:
 
 def _changed_names(model: TrajectoryDraft | RunTaskParams) -> dict[str, object]:
     given = {name: getattr(model, name) for name in _NAMES if getattr(model, name) is not None}
+    joined = "\n".join(given.values())
+    if redact_name(joined) == joined:
+        return {}
     clean = {name: redact_name(value) for name, value in given.items()}
     return {name: value for name, value in clean.items() if value != given[name]}

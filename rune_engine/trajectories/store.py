@@ -50,8 +50,13 @@ class TrajectoryStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def record(self, draft: TrajectoryDraft) -> tuple[Trajectory, bool]:
+    def record(
+        self, draft: TrajectoryDraft, *, trajectory_id: str | None = None
+    ) -> tuple[Trajectory, bool]:
         """Store a trajectory without its secrets; the second value tells that it was there already.
+
+        Args:
+            trajectory_id: a new one when left out; one that is taken is answered as it is stored.
 
         Raises:
             ProjectOptedOutError: its project may not be recorded.
@@ -66,11 +71,12 @@ class TrajectoryStore:
         with self._database.writing() as session:
             connection = driver(session)
             require_recorded(connection, draft.project_id)
-            stored = connection.execute(queries.BY_CONTENT, [digest]).fetchall()
+            stored = connection.execute(queries.BY_ID, [trajectory_id]).fetchall()
+            stored = stored or connection.execute(queries.BY_CONTENT, [digest]).fetchall()
             if stored:
                 return queries.whole(connection, stored)[0], True
             _refuse_forgotten(connection, digest)
-            trajectory = _stamped(draft, digest)
+            trajectory = _stamped(draft, digest, trajectory_id or str(uuid.uuid4()))
             _insert(connection, trajectory, distillable)
         return trajectory, False
 
@@ -153,11 +159,11 @@ def _refuse_forgotten(connection: sqlite3.Connection, digest: str) -> None:
         )
 
 
-def _stamped(draft: TrajectoryDraft, digest: str) -> Trajectory:
+def _stamped(draft: TrajectoryDraft, digest: str, trajectory_id: str) -> Trajectory:
     """The trajectory as it will be stored. A copy: the draft has been checked."""
     given = {name: getattr(draft, name) for name in TrajectoryDraft.model_fields}
     own = {
-        "id": str(uuid.uuid4()),
+        "id": trajectory_id,
         "session_id": draft.session_id or str(uuid.uuid4()),
         "content_hash": digest,
         "created_at": utc_now(),

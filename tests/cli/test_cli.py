@@ -38,7 +38,7 @@ def test_the_version_starts_nothing(config: RuneConfig) -> None:
 
 def test_help_names_every_command(config: RuneConfig) -> None:
     shown = rune(config, "--help").stdout
-    names = ("status", "record", "distill", "engine", "jobs", "adapters", "run", "demo")
+    names = ("status", "record", "distill", "engine", "jobs", "adapters", "run", "demo", "project")
     assert [name for name in names if name not in shown] == []
 
 

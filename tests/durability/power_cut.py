@@ -32,6 +32,7 @@ import homes
 from forks import Child, Say, call, start
 from homes import Stores
 
+from rune_engine.errors import StorageError
 from rune_engine.jobs.store import JobStore
 from rune_engine.models import RunTaskParams
 
@@ -163,15 +164,17 @@ def _start(home: Path, write: Callable[[Stores, int], object], first: int) -> Ch
 
 
 def _quietly(work: Callable[[], None]) -> None:
-    """Whatever a writer raises when its disk is gone is expected."""
-    with suppress(Exception):
+    """That its disk is gone is said to a writer clearly, and expected."""
+    with suppress(StorageError):
         work()
 
 
 def _said(writer: Child) -> list[int]:
     with suppress(ProcessLookupError):
         writer.kill()
-    return [int(line) for line in writer.end()]
+    said = [int(line) for line in writer.end()]
+    assert writer.exit_code in (0, -9), "a writer was not told that its disk is gone"
+    return said
 
 
 def _do_a_job(stores: Stores, number: int) -> None:
@@ -179,7 +182,7 @@ def _do_a_job(stores: Stores, number: int) -> None:
     jobs.enqueue("run_task", RunTaskParams(task_description=str(number)))
     job = jobs.claim("writer")
     assert job is not None
-    jobs.succeed(job.id, {})
+    jobs.succeed(job, {})
 
 
 def _check(home: Path, said: dict[str, list[int]]) -> bool:

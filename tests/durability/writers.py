@@ -62,7 +62,7 @@ def _through_stores(folder: Path, processes: int, seconds: float) -> dict[str, A
                 jobs.enqueue("run_task", RunTaskParams(task_description=f"Task {number}"))
                 job = jobs.claim(f"writer-{writer}")
                 assert job is not None, "a job that was queued is gone"
-                jobs.succeed(job.id, {})
+                jobs.succeed(job, {})
                 ended.append(job.id)
         return {"recorded": recorded, "ended": ended}
 

@@ -8,8 +8,11 @@ import cheats
 import pytest
 
 from rune_engine.config import SandboxLimits
+from rune_engine.models import Attempt
 from rune_engine.sandbox import Sandbox
-from rune_engine.suspicion import suspicion
+from rune_engine.sandbox.verdict import Verdict
+from rune_engine.sandbox.verdict import tests_passed as passed
+from rune_engine.suspicion import may_teach, suspicion
 
 ALL = cheats.KNOWN | cheats.OWN
 HONESTLY_WRONG = {
@@ -31,6 +34,31 @@ async def test_a_cheat_does_not_pass_in_any_form_of_tests(name: str, sandbox: Sa
     assert "pass" not in kinds.values(), kinds
     oracles = [v.evidence.oracle for v in verdicts if v.evidence is not None]
     assert "inside" not in oracles
+
+
+def _teaches(code: str, tests: str, verdict: Verdict) -> bool:
+    recorded = verdict.model_dump(mode="json")
+    attempt = Attempt(generated_code=code, tests_passed=passed(verdict), verdict=recorded)
+    return may_teach(attempt, tests)
+
+
+@pytest.mark.parametrize("name", ALL)
+async def test_a_cheat_teaches_nothing_even_where_it_can_pass(name: str, sandbox: Sandbox) -> None:
+    """In its own process some pass, and pass again; each is known for what it is."""
+    code, limits = cheats.WRONG + ALL[name], SandboxLimits(wall_seconds=2, cpu_seconds=1)
+    for tests in cheats.FORMS.values():
+        verdict = await sandbox.run(code, tests, limits=limits, strongest="inside", confirm=True)
+        assert not _teaches(code, tests, verdict), verdict
+
+
+async def test_an_honest_pass_in_its_own_process_teaches_when_it_is_confirmed(
+    sandbox: Sandbox,
+) -> None:
+    code, tests = "def add(a, b): return a + b", next(iter(cheats.FORMS.values()))
+    for confirm in (True, False):
+        verdict = await sandbox.run(code, tests, strongest="inside", confirm=confirm)
+        assert verdict.kind == "pass" and verdict.evidence.in_process
+        assert _teaches(code, tests, verdict) is confirm
 
 
 @pytest.mark.parametrize("form", cheats.FORMS)

@@ -16,6 +16,7 @@ from rune_engine.sandbox.conformance import bare, driver, inventions, scene
 from rune_engine.sandbox.conformance.attack import Attack, program
 from rune_engine.sandbox.conformance.forms import FORMS
 from rune_engine.sandbox.conformance.manifest import ATTACKS, FORGERIES, REQUIREMENTS
+from rune_engine.sandbox.conformance.report import Report
 from rune_engine.sandbox.inside import landlock
 from rune_engine.sandbox.tiers import available
 
@@ -130,14 +131,14 @@ async def test_the_witnesses_see_nothing_where_nothing_is_attacked() -> None:
 
 
 @pytest.fixture(scope="module")
-def report() -> driver.Report:
+def report() -> Report:
     return asyncio.run(driver.check(Sandbox()))
 
 
 @pytest.mark.timeout(600)
 @linux_only
 def test_nothing_escapes_from_the_first_tier_and_nothing_is_forged(
-    report: driver.Report,
+    report: Report,
 ) -> None:
     assert report.escaped == ()
     assert report.forged == ()
@@ -145,7 +146,7 @@ def test_nothing_escapes_from_the_first_tier_and_nothing_is_forged(
 
 
 @linux_only
-def test_every_attack_gets_a_verdict(report: driver.Report) -> None:
+def test_every_attack_gets_a_verdict(report: Report) -> None:
     assert [(row.label, row.no_verdict) for row in report.rows if row.no_verdict] == []
     assert {row.id for row in report.rows} | {label.split()[0] for label in report.skipped} == {
         requirement.id for requirement in REQUIREMENTS
@@ -153,7 +154,7 @@ def test_every_attack_gets_a_verdict(report: driver.Report) -> None:
 
 
 @linux_only
-def test_a_crash_or_a_bomb_is_judged_as_what_it_is(report: driver.Report) -> None:
+def test_a_crash_or_a_bomb_is_judged_as_what_it_is(report: Report) -> None:
     verdicts = {row.label: row.verdict for row in report.rows}
     assert {verdicts[f"R12 {name}"] for name in ("sleep", "regular expression")} == {"timeout"}
     assert verdicts["R11 segmentation fault"] == verdicts["R11 recursion"] == "candidate_error"

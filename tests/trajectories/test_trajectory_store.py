@@ -254,3 +254,26 @@ def test_what_looks_faked_does_not_teach(
     assert stored.outcome == "success"
     assert store.distillable(stored.project_id) == []
     assert store.count_distillable(stored.project_id) == 0
+
+
+@pytest.mark.parametrize(
+    ("evidence", "teaches"),
+    [
+        ({"in_process": True, "confirmed": True, "suspicion": []}, True),
+        ({"in_process": True, "confirmed": False, "suspicion": []}, False),
+        ({"in_process": True, "suspicion": []}, False),
+        ({"in_process": True, "confirmed": True, "suspicion": ["patching"]}, False),
+        ({"in_process": False, "confirmed": False, "suspicion": []}, True),
+    ],
+)
+def test_a_pass_in_the_candidates_own_process_teaches_only_when_it_is_confirmed(
+    store: TrajectoryStore, evidence: dict[str, Any], teaches: bool
+) -> None:
+    verdict = {"kind": "pass", "evidence": evidence}
+    stored, _ = store.record(draft(attempts=[attempt(verdict=verdict)]))
+    assert store.distillable("alpha") == ([stored] if teaches else [])
+
+
+def test_a_pass_that_its_own_verdict_denies_does_not_teach(store: TrajectoryStore) -> None:
+    store.record(draft(attempts=[attempt(verdict={"kind": "infra", "message": "no room"})]))
+    assert store.distillable("alpha") == []

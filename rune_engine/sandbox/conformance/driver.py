@@ -18,8 +18,6 @@ from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from rune_engine.config import SandboxLimits
 from rune_engine.errors import SandboxUnavailableError
 from rune_engine.sandbox.conformance import machine, scene
@@ -32,6 +30,7 @@ from rune_engine.sandbox.conformance.manifest import (
     REQUIREMENTS,
     STATED_LIMITS,
 )
+from rune_engine.sandbox.conformance.report import Report, Row
 from rune_engine.sandbox.process import Profile
 from rune_engine.sandbox.sandbox import Sandbox
 from rune_engine.sandbox.tiers import available
@@ -50,49 +49,6 @@ _BOUNDS = machine.Bounds(
     files=50_000,
     handles=10_000,
 )
-
-
-class Row(BaseModel):
-    """How one attack ended; `effects` are what was seen outside, `verdict` what it was judged."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    id: str
-    name: str
-    verdict: str
-    effects: tuple[str, ...] = ()
-    stated: bool = False
-    forged: bool = False
-    flagged: bool = False
-    no_verdict: str | None = None
-
-    @property
-    def label(self) -> str:
-        return f"{self.id} {self.name}"
-
-    @property
-    def held(self) -> bool:
-        return (not self.effects or self.stated) and not self.forged
-
-
-class Report(BaseModel):
-    """What a tier gives on this machine.
-
-    `limits` says what the tier does not claim to hold; `skipped` what could not be
-    judged, and why; `flagged` are forgeries that passed in their own process and were suspected.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    tier: str
-    attacks: int
-    escaped: tuple[str, ...]
-    forged: tuple[str, ...]
-    flagged: tuple[str, ...]
-    limits: tuple[str, ...]
-    skipped: dict[str, str]
-    seconds: float
-    rows: tuple[Row, ...]
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rune_engine.sandbox.conformance import witnesses
 from rune_engine.sandbox.folders import folder_in_home
 
 _UNTOUCHED = "untouched"
@@ -85,7 +86,7 @@ class Scene:
         stack.callback(os.close, self._terminal_user)
         os.set_blocking(self._terminal, False)
         self._victim = stack.enter_context(_victim(self.words.victim))
-        self._victim_limits = _limits_of(self._victim.pid)
+        self._victim_limits = witnesses.limits_of(self._victim.pid)
         self.handle = os.open(folder / "handle", os.O_RDONLY)
         os.set_inheritable(self.handle, True)
         stack.callback(os.close, self.handle)
@@ -123,7 +124,7 @@ class Scene:
             "netlink": self._netlink_port,
             "vsock": self._vsock_port,
             "victim": self._victim.pid,
-            "victim_memory": _environment_memory(self._victim.pid),
+            "victim_memory": witnesses.environment_memory(self._victim.pid),
             "terminal": os.ttyname(self._terminal_user),
             "folders": self.folders(),
             "variables": [SECRET_VARIABLE],
@@ -143,18 +144,19 @@ class Scene:
             printed: only what it printed itself, without its tests' words.
             said_next: what came back from the run after it.
         """
+        victim = self._victim.pid
         found = {
-            "connected": any(_heard(listener) for listener in self._streams),
-            "netlink message": any(_received(each) for each in self._datagrams[1:]),
-            "datagram": _received(self._udp),
+            "connected": any(witnesses.heard(listener) for listener in self._streams),
+            "netlink message": any(witnesses.received(each) for each in self._datagrams[1:]),
+            "datagram": witnesses.received(self._udp),
             "secret read": self._read(said, printed, said_next),
-            "names": _names_host(said),
+            "names": witnesses.names_host(said),
             "files changed": self._changed() or self._left_outside() != [],
             "library changed": self._library_additions() != [],
-            "victim ended": self._victim.poll() is not None or _is_stopped(self._victim.pid),
-            "limits": _limits_of(self._victim.pid) != self._victim_limits,
-            "terminal": _has_input(self._terminal),
-            "kernel objects": self.name in _kernel_keys(),
+            "victim ended": self._victim.poll() is not None or witnesses.is_stopped(victim),
+            "limits": witnesses.limits_of(victim) != self._victim_limits,
+            "terminal": witnesses.has_input(self._terminal),
+            "kernel objects": self.name in witnesses.kernel_keys(),
         }
         return {effect for effect, happened in found.items() if happened}
 
@@ -244,62 +246,6 @@ def _victim(word: str) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.kill()
         process.wait(timeout=10)
-
-
-def _proc(pid: int, name: str) -> str:
-    try:
-        return Path(f"/proc/{pid}/{name}").read_text()
-    except OSError:
-        return ""
-
-
-def _limits_of(pid: int) -> str:
-    return _proc(pid, "limits")
-
-
-def _is_stopped(pid: int) -> bool:
-    state = _proc(pid, "stat").rpartition(")")[2].split()[:1]
-    return state in (["T"], ["t"])
-
-
-def _environment_memory(pid: int) -> tuple[int, int]:
-    """Where the kernel put a process's environment."""
-    fields = _proc(pid, "stat").rpartition(")")[2].split()
-    return (int(fields[47]), int(fields[48])) if len(fields) > 48 else (0, 0)
-
-
-def _kernel_keys() -> str:
-    try:
-        return Path("/proc/keys").read_text()
-    except OSError:
-        return ""
-
-
-def _names_host(said: str) -> bool:
-    """Whether the machine's name was told; where Rune is installed is a stated limit."""
-    return f"<{socket.gethostname()}>" in said
-
-
-def _heard(listener: socket.socket) -> bool:
-    try:
-        listener.accept()[0].close()
-    except OSError:
-        return False
-    return True
-
-
-def _received(listener: socket.socket) -> bool:
-    try:
-        return bool(listener.recv(100))
-    except OSError:
-        return False
-
-
-def _has_input(terminal: int) -> bool:
-    try:
-        return bool(os.read(terminal, 100))
-    except OSError:
-        return False
 
 
 @contextmanager

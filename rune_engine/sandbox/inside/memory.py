@@ -11,7 +11,6 @@ size of the folders in memory, and by the filter, which refuses shared memory wi
 from __future__ import annotations
 
 import os
-import random
 
 from rune_engine.sandbox.inside import libc
 
@@ -25,8 +24,9 @@ _PR_SET_THP_DISABLE = 41
 
 def slow_down() -> None:
     """Bound how fast this process and its children can fill memory: few cores, small pages."""
-    cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, random.sample(sorted(cores), min(_CORES, len(cores))))
+    cores = sorted(os.sched_getaffinity(0))
+    first = os.getrandom(1)[0] % len(cores)
+    os.sched_setaffinity(0, (cores[first:] + cores[:first])[:_CORES])
     libc.prctl(_PR_SET_THP_DISABLE, 1)
 
 
