@@ -77,8 +77,8 @@ def main() -> None:
         checkpoint_of(job).touch()
         child = subprocess.Popen(["sleep", "600"])
         (folder / "child.pid").write_text(str(child.pid))
-        (folder / "trainer.pid").write_text(str(os.getpid()))
         print("hanging as told", file=sys.stderr, flush=True)
+        (folder / "trainer.pid").write_text(str(os.getpid()))
         child.wait()
     if behaviour == "refuse":
         emit("error", **TrainingError("The loss is not finite.").to_envelope())
