@@ -11,6 +11,7 @@ from rich.text import Text
 import rune_engine
 from rune_engine.cli import (
     daemon,
+    data,
     demo,
     engine,
     forget,
@@ -33,6 +34,8 @@ COMMANDS = (
     project.project,
     forget.forget,
     history.history,
+    data.backup,
+    data.restore,
 )
 GROUPS = {
     "engine": engine.app,

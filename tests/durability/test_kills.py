@@ -44,3 +44,11 @@ def test_eight_processes_that_write_at_once_lose_nothing_and_none_starves(tmp_pa
     for name in ("stores", "engine"):
         assert len(report[name]["recorded"]) == 8
         assert report[name]["slowest_over_mean"] >= 0.25, report[name]
+
+
+def test_a_restore_that_is_killed_leaves_the_old_state_or_the_new_one() -> None:
+    report = run("restores.py")
+    if reason := report.get("unavailable"):
+        pytest.skip(reason)
+    assert report["kills"] == report["old"] + report["new"] >= 30
+    assert report["old"] >= 10 and report["new"] >= 1
