@@ -11,6 +11,7 @@ from rich.text import Text
 import rune_engine
 from rune_engine.cli import (
     daemon,
+    data,
     demo,
     engine,
     forget,
@@ -35,6 +36,8 @@ COMMANDS = (
     forget.forget,
     work.evaluate,
     history.history,
+    data.backup,
+    data.restore,
 )
 GROUPS = {
     "engine": engine.app,
