@@ -76,14 +76,16 @@ def test_errors_are_a_sentence_and_a_next_step(config: RuneConfig, tmp_path: Pat
     missing = rune(config, "adapters", "show", "no-such-adapter")
     empty = rune(config, "distill", "empty", "--base-model", str(base_model_folder(tmp_path)))
     absent = rune(config, "record", str(tmp_path / "absent.json"))
-    wrong = rune(config, "distill", "../etc")
-    for ended in (missing, empty, absent, wrong):
+    wrong = rune(config, "distill", "?etc")
+    nowhere = rune(config, "distill", "./no/such/folder")
+    for ended in (missing, empty, absent, wrong, nowhere):
         assert ended.returncode == 1 and ended.stdout == ""
         assert ended.stderr and "Traceback" not in ended.stderr
     assert "no-such-adapter" in missing.stderr and "List the adapters" in missing.stderr
     assert "nothing to distill" in empty.stderr
     assert "absent.json" in absent.stderr
     assert "project_id" in wrong.stderr
+    assert "no/such/folder" in nowhere.stderr
 
 
 def test_a_failed_distillation_shows_the_trainers_error(config: RuneConfig, tmp_path: Path) -> None:
