@@ -20,6 +20,7 @@ from rune_engine.cli import (
     project,
     run_suite,
     sandbox,
+    work,
 )
 from rune_engine.cli.session import err, out
 from rune_engine.errors import RuneError
@@ -32,6 +33,7 @@ COMMANDS = (
     memory.distill,
     project.project,
     forget.forget,
+    work.evaluate,
     history.history,
 )
 GROUPS = {
@@ -52,6 +54,7 @@ def _build() -> typer.Typer:
     app.callback()(_root)
     for command in COMMANDS:
         app.command()(command)
+    app.command("import")(work.import_file)
     for name, group in GROUPS.items():
         app.add_typer(group, name=name)
     return app
