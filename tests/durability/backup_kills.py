@@ -14,8 +14,8 @@ from pathlib import Path
 
 import homes
 from forks import Child, call, start, void
-from rune_engine.backup import make_backup, restore_backup
 
+from rune_engine.backup import make_backup, restore_backup
 from rune_engine.config import load_config
 
 SAVED, LATER = range(3), range(3, 5)
