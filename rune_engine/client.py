@@ -20,9 +20,11 @@ from rune_engine.models import (
     ConsolidationStatus,
     DistillParams,
     EngineHealth,
+    EvaluateParams,
     ForgetParams,
     ForgetReport,
     HistoryPage,
+    ImportParams,
     Job,
     JobPage,
     MemoryStatus,
@@ -143,6 +145,14 @@ class EngineClient:
     async def distill(self, params: DistillParams) -> Job:
         """Queue a distillation; `wait_job` tells when it is done."""
         return Job.model_validate(await self._call("POST", "/jobs/distill", body=params))
+
+    async def evaluate(self, params: EvaluateParams) -> Job:
+        """Queue an adapter's evaluation; `wait_job` tells when it is done."""
+        return Job.model_validate(await self._call("POST", "/jobs/evaluate", body=params))
+
+    async def import_file(self, params: ImportParams) -> Job:
+        """Queue the import of a file of trajectories; `wait_job` tells when it is done."""
+        return Job.model_validate(await self._call("POST", "/jobs/import", body=params))
 
     async def list_jobs(self, *, limit: int = 50) -> list[Job]:
         """The newest jobs first."""

@@ -25,6 +25,8 @@ Identifier = Annotated[
 
 Outcome = Literal["success", "exhausted"]
 HierarchyLevel = Literal["project", "domain", "task"]
+LearntRole = Literal["trained", "kept_back"]
+"""What a trajectory was to an adapter: trained on, or kept back to judge it by."""
 AdapterSource = Literal["distillation", "evolution", "manual"]
 JobKind = Literal["run_task", "distill", "evaluate", "evolve", "import"]
 JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -296,6 +298,26 @@ class EvaluateResult(Model):
     pass_rate: float | None
     base_pass_rate: float | None
     per_task: list[EvaluatedTask]
+
+
+class ImportParams(Model):
+    """A file of this machine, by its absolute path: one `TrajectoryDraft` a line, as JSON."""
+
+    path: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+
+
+class RefusedLine(Model):
+    line: int = Field(description="Counted from 1.")
+    reason: str
+
+
+class ImportResult(Model):
+    """How an `import` job ended, in lines; `refused_lines` are the first of them."""
+
+    stored: int
+    duplicates: int
+    refused: int
+    refused_lines: list[RefusedLine]
 
 
 class EvolveParams(Model):

@@ -103,11 +103,14 @@ def engines(config: RuneConfig) -> list[psutil.Process]:
         arguments = process.info["cmdline"] or []
         return "rune_engine.service" in arguments and str(config.home) in "".join(arguments)
 
-    return [
+    found = [
         process
-        for process in psutil.process_iter(["cmdline", "status"])
+        for process in psutil.process_iter(["cmdline", "status", "ppid"])
         if process.info["status"] != psutil.STATUS_ZOMBIE and is_engine(process)
     ]
+    # A child that has forked and not become its own program yet looks like its parent.
+    pids = {process.pid for process in found}
+    return [process for process in found if process.info["ppid"] not in pids]
 
 
 def is_alive(pid: int) -> bool:

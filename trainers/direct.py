@@ -123,12 +123,12 @@ class Training:
     def run(self) -> Trained:
         """Train from the last checkpoint, or from the start."""
         saved = self._checkpoints.latest()
+        if saved is not None:
+            self._continue(saved)
         base = lora.load_base(self._job.base_model_path, self._device)
         model = lora.add_adapter(base, self._settings, self._job.seed)
         if saved is None:
             self._before = self._loss_before(model)
-        else:
-            self._continue(saved)
         finish_steps = self._settings.finish_steps if self._data.kept_back else 0
         share = self._settings.max_steps / (self._settings.max_steps + finish_steps)
         fit = self._first

@@ -22,6 +22,7 @@ from rune_engine.cli import (
     project,
     run_suite,
     sandbox,
+    work,
 )
 from rune_engine.cli.session import err, out
 from rune_engine.errors import RuneError
@@ -34,6 +35,7 @@ COMMANDS = (
     memory.distill,
     project.project,
     forget.forget,
+    work.evaluate,
     history.history,
     doctor.doctor,
     data.backup,
@@ -57,6 +59,7 @@ def _build() -> typer.Typer:
     app.callback()(_root)
     for command in COMMANDS:
         app.command()(command)
+    app.command("import")(work.import_file)
     for name, group in GROUPS.items():
         app.add_typer(group, name=name)
     return app

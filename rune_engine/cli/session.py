@@ -48,7 +48,7 @@ def project_id(given: str | None) -> str:
 def print_json(*models: Model) -> None:
     """One JSON object a line, for other programs."""
     for model in models:
-        out.print_json(model.model_dump_json())
+        out.print_json(model.model_dump_json(), indent=None)
 
 
 def print_fields(model: Model) -> None:

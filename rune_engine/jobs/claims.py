@@ -19,6 +19,7 @@ from rune_engine.database import Database
 from rune_engine.errors import EngineUnavailableError
 from rune_engine.jobs import owner as owners
 from rune_engine.jobs.records import JobRecord, JobStepRecord, find, held, holds, storable
+from rune_engine.jobs.steps import Steps
 from rune_engine.jobs.times import (
     AT_ONCE,
     LEASE,
@@ -122,6 +123,10 @@ class Claims:
         """Whether somebody wants this job to end."""
         with self._database.reading() as session:
             return find(session, job_id).cancel_requested
+
+    def steps(self, job: Job) -> Steps:
+        """The steps of a claimed job that are done once."""
+        return Steps(self._database, job)
 
     def succeed(self, job: Job, result: dict[str, Any]) -> Job:
         """End a claimed job with its result."""

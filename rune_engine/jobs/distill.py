@@ -1,7 +1,9 @@
 """The `distill` job: a project's successful trajectories become one adapter.
 
 Writes the trainer's job file, runs the trainer, registers what it left. Knows nothing of how
-training works; a job that was interrupted after its training is not trained again.
+training works. A job that was interrupted learns from the same trajectories when it is started
+again, so that its trainer can go on from its last checkpoint; one that was interrupted after its
+training is not trained again.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from rune_engine.config import RuneConfig
 from rune_engine.errors import AdapterAlreadyExistsError, TrainingError
 from rune_engine.home import not_writable
 from rune_engine.jobs.progress import Report
+from rune_engine.jobs.store import JobStore
 from rune_engine.jobs.submission import find_base_model, gather
 from rune_engine.jobs.trainer import Trainers
 from rune_engine.models import (
@@ -25,6 +28,7 @@ from rune_engine.models import (
     DistillResult,
     HierarchyLevel,
     Job,
+    LearntRole,
     TrainerJob,
     TrainerResult,
     Trajectory,
@@ -45,11 +49,13 @@ class Distill:
         registry: AdapterRegistry,
         trajectories: TrajectoryStore,
         trainers: Trainers,
+        jobs: JobStore,
     ) -> None:
         self._config = config
         self._registry = registry
         self._trajectories = trajectories
         self._trainers = trainers
+        self._jobs = jobs
 
     async def __call__(self, job: Job, report: Report) -> DistillResult:
         params = DistillParams.model_validate(job.params)
@@ -57,7 +63,10 @@ class Distill:
         result = await asyncio.to_thread(folder.result)
         if result is None:
             report(0.0, "gathering trajectories")
-            trainer_job = await asyncio.to_thread(self._prepare, job.id, params, folder)
+            chosen = await self._jobs.steps(job).run(
+                "trajectories", lambda: asyncio.to_thread(self._choose, params)
+            )
+            trainer_job = await asyncio.to_thread(self._prepare, job.id, params, folder, chosen)
             result = await self._trainers.train(
                 trainer_job, folder.path, lambda done, what: report(done * _REGISTER_AT, what)
             )
@@ -65,9 +74,16 @@ class Distill:
         report(_REGISTER_AT, "registering the adapter")
         return await _to_the_end(lambda: self._register(job.id, params, folder, result))
 
-    def _prepare(self, job_id: str, params: DistillParams, folder: _JobFolder) -> TrainerJob:
+    def _choose(self, params: DistillParams) -> list[str]:
+        return [trajectory.id for trajectory in gather(params, self._trajectories)]
+
+    def _prepare(
+        self, job_id: str, params: DistillParams, folder: _JobFolder, chosen: Sequence[str]
+    ) -> TrainerJob:
+        """Lay out the job's folder, without what was recorded or forgotten since it was chosen."""
         model = find_base_model(params, self._config)
-        folder.begin(gather(params, self._trajectories))
+        found = gather(params.model_copy(update={"trajectory_ids": None}), self._trajectories)
+        folder.begin([trajectory for trajectory in found if trajectory.id in set(chosen)])
         return TrainerJob(
             job_id=job_id,
             adapter_id=_adapter_id(job_id),
@@ -82,6 +98,8 @@ class Distill:
             learning_rate=params.learning_rate,
             seed=params.seed,
             threads=self._config.model_threads,
+            checkpoint_path=str(folder.checkpoints_path),
+            checkpoint_seconds=self._config.checkpoint_seconds,
         )
 
     def _register(
@@ -90,7 +108,12 @@ class Distill:
         trajectories = folder.trajectories()
         draft = self._draft(job_id, params, trajectories)
         try:
-            self._registry.store(draft, folder.weights(), caused_by=job_id)
+            self._registry.store(
+                draft,
+                folder.weights(),
+                learnt_from=_roles(trajectories, params.kept_back_ids),
+                caused_by=job_id,
+            )
         except AdapterAlreadyExistsError:
             # The engine died between the registry's commit and the row's. The id is this job's
             # own, so the adapter is the one that this job trained.
@@ -132,6 +155,11 @@ def _adapter_id(job_id: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_OID, f"rune:distill:{job_id}"))
 
 
+def _roles(trained: Sequence[Trajectory], kept_back: Sequence[str]) -> dict[str, LearntRole]:
+    roles: dict[str, LearntRole] = dict.fromkeys(kept_back, "kept_back")
+    return roles | {trajectory.id: "trained" for trajectory in trained}
+
+
 def _level(params: DistillParams) -> HierarchyLevel:
     """The most specific level that the parameters name."""
     if params.task_type is not None:
@@ -157,11 +185,12 @@ class _JobFolder:
         self.path = path
         self.trajectories_path = path / "trajectories.jsonl"
         self.output_path = path / "output"
+        self.checkpoints_path = path / "checkpoints"
         self._result_path = path / "result.json"
 
     def begin(self, trajectories: Sequence[Trajectory]) -> None:
-        """Start from an empty folder that holds the trajectories."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Lay the trajectories out, and an empty folder for the adapter; checkpoints stay."""
+        shutil.rmtree(self.output_path, ignore_errors=True)
         try:
             self.output_path.mkdir(parents=True)
             with self.trajectories_path.open("w", encoding="utf-8") as lines:

@@ -13,7 +13,15 @@ from rune_engine.errors import (
     NothingToDistillError,
 )
 from rune_engine.extras import require
-from rune_engine.models import DistillParams, RunTaskParams, Trajectory
+from rune_engine.inference.provider import AdapterRef
+from rune_engine.models import (
+    AdapterInfo,
+    DistillParams,
+    EvaluateParams,
+    ImportParams,
+    RunTaskParams,
+    Trajectory,
+)
 from rune_engine.registry import AdapterRegistry
 from rune_engine.trajectories import TrajectoryStore
 
@@ -32,15 +40,18 @@ def check_run_task(params: RunTaskParams, base_model_id: str, registry: AdapterR
         InvalidInputError: the workspace is not an absolute path of a folder.
     """
     if params.adapter not in ("auto", "none"):
-        made_for = registry.verified_ref(params.adapter).base_model_id
-        if made_for != base_model_id:
-            raise AdapterBaseModelMismatchError(
-                f"Adapter {params.adapter} was made for the base model {made_for!r}, not for "
-                f"{base_model_id!r}.",
-                next_step='Use "auto", or an adapter that was made for this base model.',
-            )
+        _check_made_for(registry.verified_ref(params.adapter), base_model_id)
     if params.workspace is not None:
         _check_workspace(params.workspace)
+
+
+def _check_made_for(adapter: AdapterRef, base_model_id: str) -> None:
+    if adapter.base_model_id != base_model_id:
+        raise AdapterBaseModelMismatchError(
+            f"Adapter {adapter.id} was made for the base model {adapter.base_model_id!r}, not for "
+            f"{base_model_id!r}.",
+            next_step='Use "auto", or an adapter that was made for this base model.',
+        )
 
 
 def _check_workspace(workspace: str) -> None:
@@ -66,7 +77,49 @@ def check_distill(params: DistillParams, config: RuneConfig, trajectories: Traje
     """
     find_base_model(params, config)
     gather(params, trajectories)
+    trajectories.distillable(params.project_id, ids=params.kept_back_ids)
     require("torch", "Distilling an adapter")
+
+
+def check_evaluate(
+    params: EvaluateParams,
+    base_model_id: str,
+    registry: AdapterRegistry,
+    trajectories: TrajectoryStore,
+) -> AdapterInfo:
+    """Check what an evaluation names.
+
+    Raises:
+        AdapterNotFoundError: there is no adapter of that id.
+        AdapterForgottenError: something that it learnt from was forgotten.
+        AdapterCorruptedError: its files are not what was stored.
+        AdapterBaseModelMismatchError: it was made for another base model.
+        TrajectoryNotFoundError: a trajectory was named that does not exist.
+    """
+    adapter = registry.retrieve_by_id(params.adapter_id)
+    _check_made_for(registry.verified_ref(adapter.id), base_model_id)
+    for trajectory_id in params.trajectory_ids or ():
+        trajectories.get(trajectory_id)
+    return adapter
+
+
+def check_import(params: ImportParams) -> None:
+    """Check that there is a file to import.
+
+    Raises:
+        InvalidInputError: the path is not an absolute one of a readable file.
+    """
+    path = Path(params.path)
+    try:
+        if path.is_absolute() and path.is_file():
+            path.open("rb").close()
+            return
+        problem = "is not an absolute path of a file"
+    except (OSError, ValueError) as error:
+        problem = f"cannot be read: {error}"
+    raise InvalidInputError(
+        f"{params.path[:200]!r} {problem}.", next_step="Give a JSON Lines file's absolute path."
+    )
 
 
 def find_base_model(params: DistillParams, config: RuneConfig) -> base_models.BaseModelFolder:
@@ -87,20 +140,22 @@ def find_base_model(params: DistillParams, config: RuneConfig) -> base_models.Ba
 
 
 def gather(params: DistillParams, trajectories: TrajectoryStore) -> list[Trajectory]:
-    """The trajectories that a distillation would use now.
+    """The trajectories that a distillation would train on now: none that it keeps back.
 
     Raises:
         NothingToDistillError: none qualifies.
         TrajectoryNotFoundError: one was named that does not exist.
     """
-    found = trajectories.distillable(
+    candidates = trajectories.distillable(
         params.project_id, params.domain, params.task_type, params.trajectory_ids
     )
+    kept_back = set(params.kept_back_ids)
+    found = [trajectory for trajectory in candidates if trajectory.id not in kept_back]
     if not found:
         scope = " / ".join(filter(None, (params.project_id, params.domain, params.task_type)))
         raise NothingToDistillError(
             f"There is nothing to distill in {scope}: no successful trajectory that is not held "
-            "out.",
+            "out or kept back.",
             next_step="Record sessions whose tests passed, or let run_task solve some tasks.",
         )
     return found

@@ -8,7 +8,7 @@ learnt from a trajectory. Knows no file.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import text
@@ -16,12 +16,25 @@ from sqlmodel import Session
 
 from rune_engine import events
 from rune_engine.database import utc_now
-from rune_engine.errors import AdapterNotFoundError
+from rune_engine.errors import AdapterNotFoundError, TrajectoryForgottenError
+from rune_engine.models import LearntRole
 from rune_engine.registry.records import AdapterRecord
 
 _LEARNT = """
 SELECT adapter_id FROM adapter_trajectories
 WHERE trajectory_id IN (SELECT value FROM json_each(:ids))
+"""
+
+_ANY_ERASED = """
+SELECT 1 FROM erasures WHERE trajectory_id IN (SELECT value FROM json_each(:ids)) LIMIT 1
+"""
+
+_ADD_LEARNT = """
+INSERT INTO adapter_trajectories (adapter_id, trajectory_id, role) VALUES (:a, :t, :r)
+"""
+
+_LEARNT_FROM = """
+SELECT trajectory_id, role FROM adapter_trajectories WHERE adapter_id = :id ORDER BY trajectory_id
 """
 
 _SOURCES_UNKNOWN = """
@@ -78,6 +91,32 @@ def stored_facts(record: AdapterRecord) -> dict[str, Any]:
         **record.model_dump(include=_STORED_FACTS),
         "parent_ids": json.loads(record.parent_ids),
     }
+
+
+def note_learnt_from(
+    session: Session, adapter_id: str, learnt_from: Mapping[str, LearntRole]
+) -> None:
+    """Write down which trajectories a new adapter learnt from.
+
+    Raises:
+        TrajectoryForgottenError: one of them was erased meanwhile, so the adapter may not be kept.
+    """
+    connection = session.connection()
+    ids = {"ids": json.dumps(list(learnt_from))}
+    if connection.execute(text(_ANY_ERASED), ids).scalar():
+        raise TrajectoryForgottenError(
+            f"Something that adapter {adapter_id} learnt from was forgotten meanwhile.",
+            next_step="Distill again: it learns from what is left.",
+        )
+    rows = [{"a": adapter_id, "t": each, "r": role} for each, role in learnt_from.items()]
+    if rows:
+        connection.execute(text(_ADD_LEARNT), rows)
+
+
+def learnt_from(session: Session, adapter_id: str) -> dict[str, LearntRole]:
+    """The trajectories that an adapter learnt from, and what each was to it."""
+    rows = session.connection().execute(text(_LEARNT_FROM), {"id": adapter_id})
+    return {row.trajectory_id: row.role for row in rows}
 
 
 def archive(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from rune_engine.errors import (
     InvalidInputError,
 )
 from rune_engine.inference.provider import AdapterRef
-from rune_engine.models import AdapterInfo, AdapterPage
+from rune_engine.models import AdapterInfo, AdapterPage, LearntRole
 from rune_engine.registry import lifecycle, queries
 from rune_engine.registry.files import WEIGHTS_NAME, AdapterFiles, Stored
 from rune_engine.registry.lora_config import parse_lora_config
@@ -55,17 +55,25 @@ class AdapterRegistry:
     # --- in --------------------------------------------------------------------------------
 
     def store(
-        self, draft: AdapterDraft, weights: AdapterWeights, *, caused_by: str = "user"
+        self,
+        draft: AdapterDraft,
+        weights: AdapterWeights,
+        *,
+        learnt_from: Mapping[str, LearntRole] | None = None,
+        caused_by: str = "user",
     ) -> AdapterInfo:
         """Store a new adapter; all of it or nothing.
 
-        `caused_by` is "user", "schedule" or a job's id, for the event.
+        Args:
+            learnt_from: the trajectories that it comes from, and what each was to it.
+            caused_by: "user", "schedule" or a job's id, for the event.
 
         Raises:
             InvalidIdError: the id could spell a path.
             InvalidInputError: weights or configuration are not a plain LoRA.
             AdapterAlreadyExistsError: the id is taken, or something is where its folder goes.
             AdapterNotFoundError: a parent does not exist.
+            TrajectoryForgottenError: something that it learnt from was erased meanwhile.
             DiskFullError, HomeNotWritableError, StorageError: nothing was stored.
         """
         adapter_id = check_id(draft.id)
@@ -78,6 +86,7 @@ class AdapterRegistry:
                     _refuse_taken(session, adapter_id)
                     record = self._record(session, draft, staged.stored, lora.r)
                     lifecycle.add(session, record, caused_by=caused_by)
+                    lifecycle.note_learnt_from(session, adapter_id, learnt_from or {})
                     info = record.to_info(self._home)
                     staged.place()
                 return info
@@ -126,6 +135,11 @@ class AdapterRegistry:
         if not rows:
             raise lifecycle.not_found(adapter_id)
         return self._info(rows[0])
+
+    def learnt_from(self, adapter_id: str) -> dict[str, LearntRole]:
+        """The trajectories that an adapter learnt from, and what each was to it."""
+        with self._database.reading() as session:
+            return lifecycle.learnt_from(session, check_id(adapter_id))
 
     def query_by_task_type(self, task_type: str) -> list[AdapterInfo]:
         """Every adapter of a task type, newest first, without archived ones."""

@@ -22,7 +22,9 @@ from rune_engine.forgetting import Forgetting
 from rune_engine.inference.factory import ProviderPool
 from rune_engine.jobs import submission
 from rune_engine.jobs.distill import Distill
+from rune_engine.jobs.evaluate import Evaluate
 from rune_engine.jobs.evolve import Evolve
+from rune_engine.jobs.import_file import ImportFile
 from rune_engine.jobs.lease import AcceleratorLease, Serves, Trains
 from rune_engine.jobs.owner import this_process
 from rune_engine.jobs.run_task import RunTask
@@ -33,6 +35,8 @@ from rune_engine.models import (
     FINISHED,
     DistillParams,
     EngineHealth,
+    EvaluateParams,
+    ImportParams,
     Job,
     JobKind,
     MemoryStatus,
@@ -63,6 +67,7 @@ _CAPACITY: dict[JobKind, int] = {
     "distill": 1,
     "evaluate": 1,
     "evolve": 1,
+    "import": 1,
 }
 
 _POLL_SECONDS = 0.05
@@ -130,11 +135,16 @@ class Engine:
     def _work(self, trainers: Trainers) -> dict[JobKind, Work]:
         """What each kind of job does, and whether it serves or trains."""
         run_task = RunTask(self.providers, self.registry, self.trajectories, self.sandbox)
-        distill = Distill(self.config, self.registry, self.trajectories, trainers)
+        distill = Distill(self.config, self.registry, self.trajectories, trainers, self.jobs)
+        evaluate = Evaluate(
+            self.providers, self.registry, self.trajectories, self.sandbox, self.jobs
+        )
         return {
             "run_task": Serves(self.lease, run_task),
             "distill": Trains(self.lease, distill),
+            "evaluate": Serves(self.lease, evaluate),
             "evolve": Evolve(self.registry, self.trajectories, self.jobs, self.events),
+            "import": ImportFile(self.config, self.trajectories, self.jobs),
         }
 
     async def start(self) -> None:
@@ -244,6 +254,24 @@ class Engine:
         check = submission.check_distill
         await asyncio.to_thread(check, params, self.config, self.trajectories)
         return await self._enqueue("distill", params, **options)
+
+    async def submit_evaluate(self, params: EvaluateParams, **options: Unpack[JobOptions]) -> Job:
+        """Queue an evaluation of an adapter by tasks that it was not trained on."""
+        provider = self.providers.get(params.base_model)
+        adapter = await asyncio.to_thread(
+            submission.check_evaluate,
+            params,
+            provider.base_model_id,
+            self.registry,
+            self.trajectories,
+        )
+        options.setdefault("project_id", adapter.project_id)
+        return await self._enqueue("evaluate", params, **options)
+
+    async def submit_import(self, params: ImportParams, **options: Unpack[JobOptions]) -> Job:
+        """Queue the import of a file of trajectories."""
+        await asyncio.to_thread(submission.check_import, params)
+        return await self._enqueue("import", params, **options)
 
     async def wait_for_job(self, job_id: str, after_revision: int, seconds: float) -> Job:
         """The job once its revision is above `after_revision`, it ended, or time is up."""

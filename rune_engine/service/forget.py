@@ -69,4 +69,5 @@ def _distillation(engine: Engine, adapter: AdapterInfo) -> DistillParams:
     remaining = engine.forgetting.remaining(adapter.id)
     made_with = DistillParams.model_validate(job.params)
     trained = [each for each, role in remaining.items() if role == "trained"]
-    return made_with.model_copy(update={"trajectory_ids": trained})
+    kept_back = [each for each, role in remaining.items() if role == "kept_back"]
+    return made_with.model_copy(update={"trajectory_ids": trained, "kept_back_ids": kept_back})

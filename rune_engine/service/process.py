@@ -77,7 +77,8 @@ async def _serve(config: RuneConfig, stays: bool) -> None:
     try:
         with _listening(config) as listener, _described(config):
             await engine.start()
-            server = _server(create_app(engine))
+            stopping = asyncio.Event()
+            server = _server(create_app(engine), stopping)
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             _stop_on_signals(engine)
             # From here on clients get through: uvicorn answers what has queued up meanwhile.
@@ -89,17 +90,22 @@ async def _serve(config: RuneConfig, stays: bool) -> None:
             await engine.wait_until_told_to_stop(serving)
             # New clients must not find the socket any more: they wait for the lock instead.
             config.socket_path.unlink(missing_ok=True)
-            server.should_exit = True
+            stopping.set()
             await serving
     finally:
         await engine.close()
         log.info("Engine stopped")
 
 
-def _server(app: Any) -> uvicorn.Server:
+def _server(app: Any, stopping: asyncio.Event) -> uvicorn.Server:
     import uvicorn
 
     class Server(uvicorn.Server):
+        async def main_loop(self) -> None:
+            """Wait for the end. uvicorn's own loop wakes ten times a second, to look for it and to
+            keep a Date header, which nobody behind a Unix socket needs."""
+            await stopping.wait()
+
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
             """Leave signals to the engine: uvicorn would end the process before its clean-up."""

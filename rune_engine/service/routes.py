@@ -13,10 +13,12 @@ from rune_engine.models import (
     ConsolidationStatus,
     DistillParams,
     EngineHealth,
+    EvaluateParams,
     ForgetParams,
     ForgetReport,
     HistoryPage,
     Identifier,
+    ImportParams,
     Job,
     JobPage,
     MemoryStatus,
@@ -94,6 +96,16 @@ async def run_task(engine: TheEngine, params: RunTaskParams) -> Job:
 @router.post("/jobs/distill", status_code=202)
 async def distill(engine: TheEngine, params: DistillParams) -> Job:
     return await engine.submit_distill(params)
+
+
+@router.post("/jobs/evaluate", status_code=202)
+async def evaluate(engine: TheEngine, params: EvaluateParams) -> Job:
+    return await engine.submit_evaluate(params)
+
+
+@router.post("/jobs/import", status_code=202)
+async def import_file(engine: TheEngine, params: ImportParams) -> Job:
+    return await engine.submit_import(params)
 
 
 @router.get("/jobs")

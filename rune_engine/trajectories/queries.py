@@ -71,6 +71,12 @@ def distillable(conditions: dict[str, str]) -> str:
     return f"{_SELECT}{where} {_OLDEST}"
 
 
+def held_out(conditions: dict[str, str]) -> str:
+    """Those that are held out and have tests, newest first; it takes a limit too."""
+    where = _where([*(f"{name} = ?" for name in conditions), "held_out = 1", "test_suite <> ''"])
+    return f"{_SELECT}{where} {_NEWEST} LIMIT ?"
+
+
 def teaching(conditions: dict[str, str]) -> str:
     """Those among a JSON list of ids that a distillation would learn from, in no order."""
     rest = (f"+{name} = ?" for name in conditions)

@@ -140,6 +140,20 @@ class TrajectoryStore:
             found = queries.whole(connection, rows)
         return sorted(found, key=lambda trajectory: (trajectory.created_at, trajectory.id))
 
+    def held_out(
+        self,
+        project_id: str,
+        domain: str | None = None,
+        task_type: str | None = None,
+        *,
+        limit: int = MAX_PAGE,
+    ) -> list[Trajectory]:
+        """What a project keeps for judging and has tests for, newest first."""
+        conditions = _given(project_id=project_id, domain=domain, task_type=task_type)
+        with self._database.snapshot() as connection:
+            rows = connection.execute(queries.held_out(conditions), [*conditions.values(), limit])
+            return queries.whole(connection, rows)
+
     def count_distillable(self, project_id: str) -> int:
         """How many trajectories of a project a distillation would learn from."""
         return int(self._database.query(queries.COUNT_DISTILLABLE, [project_id])[0][0])

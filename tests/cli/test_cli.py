@@ -8,11 +8,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-from engine_support import base_model_folder, draft, engines
+from adapter_files import draft as adapter_draft
+from adapter_files import weights
+from engine_support import ADD_TESTS, base_model_folder, draft, engines
 
 import rune_engine
 from rune_engine.config import RuneConfig
+from rune_engine.database import open_database
+from rune_engine.jobs.store import JobStore
 from rune_engine.models import MemoryStatus
+from rune_engine.registry import AdapterRegistry
+from rune_engine.trajectories import TrajectoryStore
 
 
 def rune(config: RuneConfig, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -76,14 +82,49 @@ def test_errors_are_a_sentence_and_a_next_step(config: RuneConfig, tmp_path: Pat
     missing = rune(config, "adapters", "show", "no-such-adapter")
     empty = rune(config, "distill", "empty", "--base-model", str(base_model_folder(tmp_path)))
     absent = rune(config, "record", str(tmp_path / "absent.json"))
-    wrong = rune(config, "distill", "../etc")
-    for ended in (missing, empty, absent, wrong):
+    wrong = rune(config, "distill", "?etc")
+    nowhere = rune(config, "distill", "./no/such/folder")
+    for ended in (missing, empty, absent, wrong, nowhere):
         assert ended.returncode == 1 and ended.stdout == ""
         assert ended.stderr and "Traceback" not in ended.stderr
     assert "no-such-adapter" in missing.stderr and "List the adapters" in missing.stderr
     assert "nothing to distill" in empty.stderr
     assert "absent.json" in absent.stderr
     assert "project_id" in wrong.stderr
+    assert "no/such/folder" in nowhere.stderr
+
+
+def test_a_file_is_imported_and_its_bad_lines_are_named(config: RuneConfig, tmp_path: Path) -> None:
+    file = tmp_path / "sessions.jsonl"
+    file.write_text(draft(0).model_dump_json() + "\nno json\n" + draft(1).model_dump_json())
+    shown = rune(config, "import", str(file))
+    assert shown.returncode == 0, shown.stderr
+    assert "line 2: " in shown.stdout
+    fields = dict(line.split() for line in shown.stdout.splitlines()[:3])
+    assert fields == {"stored": "2", "duplicates": "0", "refused": "1"}
+    missing = rune(config, "import", str(tmp_path / "absent.jsonl"))
+    assert missing.returncode == 1 and "absent.jsonl" in missing.stderr
+
+
+def test_an_adapter_is_evaluated_and_a_failed_job_repeated(
+    config: RuneConfig, tmp_path: Path
+) -> None:
+    held_out = draft(0, held_out=True, test_suite=ADD_TESTS)
+    database = open_database(config)
+    TrajectoryStore(database).record(held_out)
+    scope = {"id": "judged", "project_id": "shop", "base_model_id": "scripted"}
+    AdapterRegistry(database, config).store(adapter_draft(**scope), weights())
+    failed = JobStore(database).enqueue("evaluate", {"adapter_id": "nobody"})
+    database.close()
+    shown = rune(config, "evaluate", "judged")
+    assert shown.returncode == 0, shown.stderr
+    assert "pass_rate" in shown.stdout and shown.stdout.count("passed") == 2
+    again = rune(config, "jobs", "retry", failed.id)
+    assert again.returncode == 0 and again.stdout.strip() != failed.id, again.stderr
+    listed = rune(config, "jobs", "list").stdout
+    assert "1 of 3" in listed and again.stdout.strip() in listed
+    unknown = rune(config, "evaluate", "nobody")
+    assert unknown.returncode == 1 and "nobody" in unknown.stderr
 
 
 def test_a_failed_distillation_shows_the_trainers_error(config: RuneConfig, tmp_path: Path) -> None:

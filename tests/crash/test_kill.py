@@ -20,6 +20,7 @@ from engine_support import (
     until,
     until_job,
 )
+from stand_in.trainers.direct import RESUMED
 
 from rune_engine.client import EngineClient
 from rune_engine.config import RuneConfig
@@ -70,6 +71,7 @@ async def test_a_distillation_is_run_again_and_its_trainer_does_not_outlive_the_
     base_model_folder(tmp_path, "finish")
     job = await finished(client, await client.get_job(job.id))
     assert (job.status, job.attempt) == ("succeeded", 2), job.error
+    assert job.result is not None and job.result["steps"] == RESUMED
     assert (await client.status()).adapters == 1
 
 
@@ -85,15 +87,19 @@ async def test_a_job_that_keeps_killing_engines_is_given_up(
     assert job.error["code"] == "engine_unavailable"
 
 
-async def test_a_killed_trainer_is_started_again_and_its_job_succeeds(
-    client: EngineClient, tmp_path: Path
+async def test_a_killed_trainer_is_started_again_on_what_it_had_learnt_from(
+    client: EngineClient, config: RuneConfig, tmp_path: Path
 ) -> None:
     job, trainer = await hanging(client, tmp_path)
+    await client.record(draft(1))
     base_model_folder(tmp_path, "finish")
     os.kill(trainer, signal.SIGKILL)
     job = await finished(client, job)
     assert (job.status, job.attempt, job.error) == ("succeeded", 2, None)
+    assert job.result is not None
+    assert (job.result["steps"], job.result["trajectories"]) == (RESUMED, 1)
     assert (await client.status()).adapters == 1
+    await until(lambda: not list(config.jobs_path.iterdir()), "its folder is gone")
 
 
 async def test_a_trainer_that_is_killed_each_time_fails_its_job_and_the_next_one_works(

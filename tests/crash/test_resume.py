@@ -33,13 +33,20 @@ async def test_a_job_that_was_trained_is_only_registered_once(
     registry, trajectories = AdapterRegistry(database, config), TrajectoryStore(database)
     trajectories.record(draft())
     params = DistillParams(project_id="shop", base_model=str(base_model_folder(tmp_path)))
-    job = JobStore(database).enqueue("distill", params)
+    jobs = JobStore(database)
+    jobs.enqueue("distill", params)
+    job = jobs.claim("engine")
+    assert job is not None
+
+    def distill(trainer: tuple[str, ...]) -> Distill:
+        return Distill(config, registry, trajectories, Trainers(trainer), jobs)
+
     with pytest.raises(TrainingError, match="exit code 1"):
-        await Distill(config, registry, trajectories, Trainers(DEAD))(job, ignore)
-    first = await Distill(config, registry, trajectories, Trainers(STAND_IN))(job, ignore)
+        await distill(DEAD)(job, ignore)
+    first = await distill(STAND_IN)(job, ignore)
     # The row was never written: the next engine runs the job again, with a trainer that is dead.
     trajectories.record(draft(1))
-    again = await Distill(config, registry, trajectories, Trainers(DEAD))(job, ignore)
+    again = await distill(DEAD)(job, ignore)
     assert again == first
     assert [adapter.id for adapter in registry.list_all()] == [first.adapter_id]
     database.close()

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import homes
+import uvicorn.lifespan.off
+import uvicorn.protocols.http.h11_impl
 from adapter_files import lora_config, weights
 from forks import Child, Say, call, start
 
@@ -27,7 +29,7 @@ from rune_engine.jobs.store import JobStore
 from rune_engine.models import DistillParams, JobKind, RunTaskParams
 from rune_engine.service.process import main as engine_main
 
-assert rune_engine.agent.graph  # imported for the forks, which must import nothing
+assert rune_engine.agent.graph and uvicorn  # imported for the forks, which import nothing
 
 STAND_IN = Path(__file__).resolve().parent / "stand_in"
 JOBS_AT_ONCE = 2

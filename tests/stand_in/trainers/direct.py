@@ -2,10 +2,12 @@
 
 `behaviour` in the base model's folder is one word: `finish` (also when there is no file), `hang`,
 `refuse` or `babble`. The pid is left in `trainer.pid` there, and that of a child in `child.pid`.
+One that hangs leaves a checkpoint; one that finds it, of the same trajectories, says so by RESUMED.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -18,6 +20,9 @@ from adapter_files import RANK, weights
 
 from rune_engine.errors import TrainingError
 from rune_engine.models import TrainerJob, TrainerResult
+
+RESUMED = 7777
+"""The number of steps that a resumed training claims to have made."""
 
 
 def emit(event: str, **fields: Any) -> None:
@@ -40,7 +45,7 @@ def train(job: TrainerJob) -> TrainerResult:
     return TrainerResult(
         rank=RANK,
         examples=len(lines),
-        steps=job.max_steps or 1,
+        steps=RESUMED if resumes(job) else job.max_steps or 1,
         training_loss=0.5,
         kept_back_loss=None,
         kept_back_loss_before=None,
@@ -48,6 +53,16 @@ def train(job: TrainerJob) -> TrainerResult:
         seconds=0.1,
         peak_memory_bytes=1,
     )
+
+
+def checkpoint_of(job: TrainerJob) -> Path:
+    assert job.checkpoint_path is not None
+    digest = hashlib.sha256(Path(job.trajectories_path).read_bytes()).hexdigest()
+    return Path(job.checkpoint_path) / digest
+
+
+def resumes(job: TrainerJob) -> bool:
+    return checkpoint_of(job).exists()
 
 
 def main() -> None:
@@ -58,10 +73,12 @@ def main() -> None:
     behaviour = control.read_text().strip() if control.exists() else "finish"
     emit("progress", fraction=0.5, message="half way")
     if behaviour == "hang":
+        checkpoint_of(job).parent.mkdir(exist_ok=True)
+        checkpoint_of(job).touch()
         child = subprocess.Popen(["sleep", "600"])
         (folder / "child.pid").write_text(str(child.pid))
-        (folder / "trainer.pid").write_text(str(os.getpid()))
         print("hanging as told", file=sys.stderr, flush=True)
+        (folder / "trainer.pid").write_text(str(os.getpid()))
         child.wait()
     if behaviour == "refuse":
         emit("error", **TrainingError("The loss is not finite.").to_envelope())

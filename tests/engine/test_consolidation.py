@@ -1,0 +1,92 @@
+"""The whole way through a real engine: sessions come in, a judged adapter comes out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from consolidating import adapters, consolidating_config, decisions, jobs, record_tasks
+from engine_support import end_engines, engines, stand_in_trainer_path, until
+
+from rune_engine.client import EngineClient
+from rune_engine.models import DistillParams
+
+
+@pytest.fixture(autouse=True)
+def stand_in_trainer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", stand_in_trainer_path())
+
+
+async def test_sessions_become_an_adapter_that_is_measured_and_kept(tmp_path: Path) -> None:
+    config = consolidating_config(tmp_path)
+    async with EngineClient(config) as client:
+        try:
+            await record_tasks(client, range(8))
+            await until(lambda: decisions(config, "kept"), "the adapter is judged")
+            (adapter,) = adapters(config)
+            assert (adapter["pass_rate"], adapter["is_archived"]) == (1.0, 0)
+            (kept,) = decisions(config, "kept")
+            numbers = kept["numbers"]
+            assert (numbers["tasks"], numbers["solved"], numbers["base_solved"]) == (2, 2, 0)
+            retrieved = await client.retrieve("shop")
+            assert retrieved.adapter is not None and retrieved.adapter.id == adapter["id"]
+            lines = " ".join(entry.line for entry in (await client.history()).entries)
+            assert "8 new trajectories" in lines and "2 of 2 tasks" in lines
+        finally:
+            end_engines(config)
+
+
+async def test_an_adapter_that_does_not_help_is_never_served_again(tmp_path: Path) -> None:
+    config = consolidating_config(tmp_path, helps=False)
+    async with EngineClient(config) as client:
+        try:
+            await record_tasks(client, range(8))
+            await until(lambda: decisions(config, "archived"), "the adapter is judged")
+            await until(lambda: adapters(config)[0]["is_archived"], "it is archived")
+            assert (await client.retrieve("shop")).adapter is None
+            (archived,) = decisions(config, "archived")
+            assert "is not served" in archived["reason"]
+        finally:
+            end_engines(config)
+
+
+async def test_more_sessions_become_a_second_adapter_that_never_saw_what_was_kept_back(
+    tmp_path: Path,
+) -> None:
+    config = consolidating_config(tmp_path)
+    async with EngineClient(config) as client:
+        try:
+            await record_tasks(client, range(8))
+            await until(lambda: decisions(config, "kept"), "the first is judged")
+            await record_tasks(client, range(8, 12))
+            await until(lambda: len(decisions(config, "kept")) == 2, "the second is judged")
+            asked = [DistillParams.model_validate(job["params"]) for job in jobs(config, "distill")]
+            first, second = asked
+            assert set(first.kept_back_ids) <= set(second.kept_back_ids)
+            assert not set(first.kept_back_ids) & set(second.trajectory_ids or ())
+        finally:
+            end_engines(config)
+
+
+async def test_an_engine_on_demand_stays_for_what_is_due_and_ends_when_nothing_is(
+    tmp_path: Path,
+) -> None:
+    config = consolidating_config(tmp_path, idle_seconds=0.5, quiet_seconds=2.0)
+    async with EngineClient(config) as client:
+        await record_tasks(client, range(8))
+    await until(lambda: decisions(config, "kept"), "the adapter is judged")
+    await until(lambda: not engines(config), "the engine ends")
+    assert len(jobs(config, "distill")) == 1
+
+
+async def test_a_project_that_opted_out_is_left_alone(tmp_path: Path) -> None:
+    config = consolidating_config(tmp_path, quiet_seconds=3600)
+    async with EngineClient(config) as client:
+        try:
+            await record_tasks(client, range(8))
+            assert "within 3600 s" in (await client.consolidation()).state
+            assert (await client.consolidation()).due != []
+            await client.set_recording("shop", recorded=False)
+            assert (await client.consolidation()).due == []
+        finally:
+            end_engines(config)
