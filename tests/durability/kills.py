@@ -106,6 +106,10 @@ def _run_task(folder: Path, kills: int, rng: random.Random) -> dict[str, float]:
     return _kill_engines(engines.tasks(folder), kills, rng, engines.check_solved)
 
 
+def _import(folder: Path, kills: int, rng: random.Random) -> dict[str, float]:
+    return _kill_engines(engines.imports(folder), kills, rng, engines.check_imported)
+
+
 # --- engines that are killed ----------------------------------------------------------------
 
 
@@ -195,6 +199,7 @@ KINDS = {
     "archive": _archive,
     "distill": _distill,
     "run_task": _run_task,
+    "import": _import,
     "backup": backup_kills.backup,
     "restore": backup_kills.restore,
 }

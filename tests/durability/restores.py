@@ -1,8 +1,8 @@
 """Kill a restore between its system calls: the home holds the old state or the new one, whole.
 
-    python restores.py --step 311       (with this checkout and its tests on PYTHONPATH)
+    python restores.py --step 29       (with this checkout and its tests on PYTHONPATH)
 
-Kills before every STEP-th call, and before every thirteenth one where the old state gives way to
+Kills before every STEP-th call, and before every second one where the old state gives way to
 the new one; each in a home of its own. Prints what it did as JSON.
 """
 
@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 
 import homes
-from forks import Say, call, start
+from forks import Say, call, import_for, start
 from traced import kill_before_call, stop_to_be_traced, why_unavailable
 
 from rune_engine.backup import make_backup, restore_backup
@@ -23,18 +23,18 @@ from rune_engine.config import load_config
 OLD, BOTH, NEW = 0, 1, 2
 """What the old state holds, what both do, and what the backup holds."""
 
-FINE = 13
+FINE = 2
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--step", type=int, default=311)
+    parser.add_argument("--step", type=int, default=29)
     step = parser.parse_args().step
     if reason := why_unavailable():
         print(json.dumps({"unavailable": reason}))
         return
     with homes.scratch() as folder:
-        call(lambda: _prepare(folder))
+        import_for(lambda: _prepare(folder))
         last_old, number, state = 1, 1, "old"
         found = {"kills": 0, "old": 0, "new": 0}
         while state != "unharmed":

@@ -5,9 +5,10 @@ from __future__ import annotations
 SHARES = {
     "record": 0.3,
     "store": 0.26,
-    "archive": 0.2,
+    "archive": 0.18,
     "distill": 0.12,
     "run_task": 0.02,
+    "import": 0.02,
     "backup": 0.04,
     "restore": 0.06,
 }

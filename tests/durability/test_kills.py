@@ -33,7 +33,7 @@ def test_kills_at_random_moments_lose_nothing_and_nothing_is_done_twice(kind: st
     # Some of the kills came before, some after what they were to interrupt.
     if kind in ("record", "store", "archive"):
         assert report["acknowledged"] >= report["kills"] / 10
-    if kind in ("distill", "run_task"):
+    if kind in ("distill", "run_task", "import"):
         assert report["started_again"] > 0
     if kind in ("backup", "restore"):
         assert report["complete"] < report["kills"]
