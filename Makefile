@@ -23,6 +23,7 @@ format: .venv/ready
 
 bench: .venv/ready  ## the figures in the documentation
 	$(BIN)/python -m benchmarks.mcp_startup
+	$(BIN)/python -m benchmarks.registry
 	$(BIN)/python -m benchmarks.memory
 
 .venv/ready: pyproject.toml constraints.txt

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 
@@ -281,36 +281,38 @@ def _configure(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _begin(connection: Connection) -> None:
+    # On the driver's connection: SQLAlchemy makes much of every statement, and here are four.
+    driven = connection.connection.driver_connection
+    assert isinstance(driven, sqlite3.Connection)
     writes = bool(connection.get_execution_options().get("rune_writes"))
-    connection.exec_driver_sql(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
+    driven.execute(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
     if writes:
-        _begin_writing(connection)
+        _begin_writing(driven)
     else:
-        connection.exec_driver_sql("BEGIN")
+        driven.execute("BEGIN")
 
 
-def _begin_writing(connection: Connection) -> None:
+def _begin_writing(connection: sqlite3.Connection) -> None:
     """Take the write lock, looking often: every waiter has the same chance at every release.
 
     SQLite's own waiting sleeps longer the longer it has waited, so newcomers always win: of eight
     processes that write without a pause the slowest got a tenth of its share.
     """
     deadline = time.monotonic() + _BUSY_MILLISECONDS / 1000
-    connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+    connection.execute("PRAGMA busy_timeout = 0")
     try:
         while not _try_immediate(connection, last=time.monotonic() >= deadline):
             time.sleep(random.uniform(*_LOOK_AGAIN_SECONDS))
     finally:
-        connection.exec_driver_sql(_WAIT_WHEN_BUSY)
+        connection.execute(_WAIT_WHEN_BUSY)
 
 
-def _try_immediate(connection: Connection, *, last: bool) -> bool:
+def _try_immediate(connection: sqlite3.Connection, *, last: bool) -> bool:
     """Whether the write lock is ours now; raises what SQLite says on the last try."""
     try:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-    except OperationalError as error:
-        name = getattr(error.orig, "sqlite_errorname", "")
-        if last or not name.startswith("SQLITE_BUSY"):
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        if last or not error.sqlite_errorname.startswith("SQLITE_BUSY"):
             raise
         return False
     return True

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from rune_engine.database import Database, driver, utc_now
 from rune_engine.errors import TrajectoryForgottenError, TrajectoryNotFoundError
 from rune_engine.models import Trajectory, TrajectoryDraft
+from rune_engine.readers import Row
 from rune_engine.trajectories import queries
 from rune_engine.trajectories.checks import check_draft, content_hash
 from rune_engine.trajectories.consent import require_recorded
@@ -71,7 +72,7 @@ class TrajectoryStore:
         with self._database.writing() as session:
             connection = driver(session)
             require_recorded(connection, draft.project_id)
-            stored = connection.execute(queries.BY_ID, [trajectory_id]).fetchall()
+            stored = _with_id(connection, trajectory_id)
             stored = stored or connection.execute(queries.BY_CONTENT, [digest]).fetchall()
             if stored:
                 return queries.whole(connection, stored)[0], True
@@ -171,6 +172,12 @@ def _refuse_forgotten(connection: sqlite3.Connection, digest: str) -> None:
             f"This trajectory was forgotten at {erased[0]} and is not stored again.",
             next_step="If it is to be remembered after all, record it with another description.",
         )
+
+
+def _with_id(connection: sqlite3.Connection, trajectory_id: str | None) -> list[Row]:
+    if trajectory_id is None:
+        return []
+    return connection.execute(queries.BY_ID, [trajectory_id]).fetchall()
 
 
 def _stamped(draft: TrajectoryDraft, digest: str, trajectory_id: str) -> Trajectory:
