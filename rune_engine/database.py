@@ -38,7 +38,7 @@ from rune_engine.errors import (
 from rune_engine.file_systems import require_local
 from rune_engine.readers import OneProcess, Readers, Row
 
-__all__ = ["Database", "driver", "open_database", "storage_errors", "utc_now"]
+__all__ = ["Database", "connect_reader", "driver", "open_database", "storage_errors", "utc_now"]
 
 _BUSY_MILLISECONDS = 30_000
 _RETRY_SECONDS = 0.05
@@ -63,7 +63,7 @@ class Database:
     def __init__(self, engine: Engine, path: Path) -> None:
         self._engine = engine
         self._writer = engine.execution_options(**_WRITES)
-        self._readers = Readers(lambda: _connect_reader(path))
+        self._readers = Readers(lambda: connect_reader(path))
         self._process = OneProcess()
         self.home = path.parent
 
@@ -108,10 +108,25 @@ class Database:
             cursor = connection.cursor()
             cursor.execute("PRAGMA query_only = OFF")
             cursor.execute("VACUUM")
-            while cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-                if time.monotonic() >= deadline:
-                    raise _busy(self.home)
-                time.sleep(_RETRY_SECONDS)
+            self._empty_log(cursor, deadline)
+
+    def fold_log(self, *, seconds: float = 30.0) -> None:
+        """Write what is in the log to the file, and empty the log.
+
+        Raises:
+            StorageError: readers kept the log in use for all of `seconds`.
+        """
+        deadline = time.monotonic() + seconds
+        with storage_errors(self.home), closing(self._engine.raw_connection()) as connection:
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA query_only = OFF")
+            self._empty_log(cursor, deadline)
+
+    def _empty_log(self, cursor: Any, deadline: float) -> None:
+        while cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            if time.monotonic() >= deadline:
+                raise _busy(self.home)
+            time.sleep(_RETRY_SECONDS)
 
     def close(self) -> None:
         """Close every connection; the database may not be used after."""
@@ -242,8 +257,11 @@ def _engine(path: Path) -> Engine:
     return engine
 
 
-def _connect_reader(path: Path) -> sqlite3.Connection:
-    """For `Readers`, which gives a connection to one thread at a time."""
+def connect_reader(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write, to an existing database as it is; for one thread at a time.
+
+    Raises sqlite3.Error.
+    """
     connection = sqlite3.connect(
         f"{path.as_uri()}?mode=rw",
         uri=True,

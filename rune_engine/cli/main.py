@@ -11,7 +11,9 @@ from rich.text import Text
 import rune_engine
 from rune_engine.cli import (
     daemon,
+    data,
     demo,
+    doctor,
     engine,
     forget,
     history,
@@ -35,6 +37,9 @@ COMMANDS = (
     forget.forget,
     work.evaluate,
     history.history,
+    doctor.doctor,
+    data.backup,
+    data.restore,
 )
 GROUPS = {
     "engine": engine.app,

@@ -82,20 +82,26 @@ def in_use(scratch: Path) -> Iterator[None]:
 
 
 @contextmanager
+def alone_in(scratch: Path) -> Iterator[bool]:
+    """No writer is in `scratch` within the block, nor starts in it; False when one is there."""
+    descriptor = os.open(scratch, _FOLDER)
+    try:
+        yield _lock_alone(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def swept(scratch: Path) -> Iterator[bool]:
     """Empty the `scratch` folder of what interrupted writers left; no writer starts in the block.
 
     Yields False, and has done nothing, while somebody writes there: how old a file looks says
     nothing, as clocks jump.
     """
-    descriptor = os.open(scratch, _FOLDER)
-    try:
-        free = _lock_alone(descriptor)
-        for entry in scratch.iterdir() if free else ():
+    with alone_in(scratch) as alone:
+        for entry in scratch.iterdir() if alone else ():
             remove(entry)
-        yield free
-    finally:
-        os.close(descriptor)
+        yield alone
 
 
 def _lock_alone(descriptor: int) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from sqlalchemy import text
 from sqlmodel import Session
@@ -43,6 +44,11 @@ WHERE project_id IN (
 ) AND NOT EXISTS (SELECT 1 FROM adapter_trajectories WHERE adapter_id = adapter_records.id)
 """
 
+_STORED_FACTS = {
+    *("version", "generation", "source", "base_model_id", "hierarchy_level", "domain"),
+    *("task_type", "rank", "file_hash", "file_size_bytes"),
+}
+
 _PARENTS = "SELECT id, parent_ids FROM adapter_records WHERE parent_ids <> '[]'"
 
 
@@ -75,22 +81,16 @@ def add(session: Session, record: AdapterRecord, *, caused_by: str) -> None:
         record.id,
         project_id=record.project_id,
         caused_by=caused_by,
-        **record.model_dump(
-            include={
-                "version",
-                "generation",
-                "source",
-                "base_model_id",
-                "hierarchy_level",
-                "domain",
-                "task_type",
-                "rank",
-                "file_hash",
-                "file_size_bytes",
-            }
-        ),
-        parent_ids=json.loads(record.parent_ids),
+        **stored_facts(record),
     )
+
+
+def stored_facts(record: AdapterRecord) -> dict[str, Any]:
+    """What the event of a stored adapter says of it."""
+    return {
+        **record.model_dump(include=_STORED_FACTS),
+        "parent_ids": json.loads(record.parent_ids),
+    }
 
 
 def note_learnt_from(

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import homes
+import uvicorn.lifespan.off
+import uvicorn.protocols.http.h11_impl
 from adapter_files import lora_config, weights
 from forks import Child, Say, call, start
 
@@ -24,14 +26,15 @@ import rune_engine.service.app
 import rune_engine.service.engine
 from rune_engine.config import RuneConfig, load_config
 from rune_engine.jobs.store import JobStore
-from rune_engine.models import DistillParams, JobKind, RunTaskParams
+from rune_engine.models import DistillParams, ImportParams, JobKind, RunTaskParams
 from rune_engine.service.process import main as engine_main
 
-assert rune_engine.agent.graph  # imported for the forks, which must import nothing
+assert rune_engine.agent.graph and uvicorn  # imported for the forks, which import nothing
 
 STAND_IN = Path(__file__).resolve().parent / "stand_in"
 JOBS_AT_ONCE = 2
 PREPARED = 8
+LINES, LINE_WORDS = 30, 4000
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Workload:
     """A home and the jobs for its engines: the n-th is what `job(n)` says."""
 
     config: RuneConfig
-    job: Callable[[int], tuple[JobKind, DistillParams | RunTaskParams]]
+    job: Callable[[int], tuple[JobKind, DistillParams | RunTaskParams | ImportParams]]
 
 
 def distillations(folder: Path, model: Path) -> Workload:
@@ -66,6 +69,25 @@ def tasks(folder: Path) -> Workload:
             ),
         ),
     )
+
+
+def imports(folder: Path) -> Workload:
+    """Imports of files with so many lines that a job takes several steps."""
+    config = config_of(folder)
+
+    def job(number: int) -> tuple[JobKind, ImportParams]:
+        path = folder / f"{number}.jsonl"
+        drafts = [
+            homes.trajectory(number * LINES + line).model_copy(
+                update={"project_id": "imports", "test_suite": "# long\n" * LINE_WORDS}
+            )
+            for line in range(LINES)
+        ]
+        lines = [draft.model_dump_json() for draft in drafts]
+        path.write_text("\n".join(lines), encoding="utf-8")
+        return "import", ImportParams(path=str(path))
+
+    return Workload(config, job)
 
 
 def config_of(folder: Path) -> RuneConfig:
@@ -180,6 +202,19 @@ def check_solved(config: RuneConfig) -> list[dict[str, Any]]:
         wanted = [job["result"]["trajectory_id"] for job in ended]
         kept = [trajectory.id for trajectory in found.trajectories]
         assert sorted(wanted) == sorted(kept), "not every task has its one trajectory"
+        homes.check_database(stores)
+    return ended
+
+
+def check_imported(config: RuneConfig) -> list[dict[str, Any]]:
+    """Every line of every file is there once; the jobs."""
+    ended = check_ended(config)
+    with homes.opened(config.home) as stores:
+        for job in ended:
+            result = job["result"]
+            assert (result["stored"] + result["duplicates"], result["refused"]) == (LINES, 0)
+        found = stores.trajectories.page(project_id="imports", limit=1)
+        assert found.total == len(ended) * LINES, "not every line is there once"
         homes.check_database(stores)
     return ended
 

@@ -5,12 +5,14 @@ A child says lines through a pipe, so what it said before it was killed is known
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,6 +77,19 @@ def call(work: Callable[[], Any]) -> Any:
     lines = child.end()
     assert child.exit_code == 0 and len(lines) == 1, f"a child ended with {child.exit_code}"
     return json.loads(lines[0])
+
+
+def import_for(work: Callable[[], object]) -> None:
+    """Import here what a child had to import for `work`, so that the next ones need not."""
+
+    def added() -> list[str]:
+        before = set(sys.modules)
+        work()
+        return sorted(set(sys.modules) - before)
+
+    for name in call(added):
+        with suppress(ImportError):  # such as a module that only its importer knows
+            importlib.import_module(name)
 
 
 def void(_value: object) -> None:

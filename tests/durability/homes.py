@@ -13,6 +13,7 @@ from pathlib import Path
 
 from adapter_files import draft as adapter_draft
 from adapter_files import weights
+from forks import import_for
 
 from rune_engine.config import RuneConfig, load_config
 from rune_engine.database import Database, open_database
@@ -55,7 +56,16 @@ def scratch(folder: Path | None = None) -> Iterator[Path]:
     if folder is None and _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > 256 * 1024**2:
         folder = _MEMORY
     with tempfile.TemporaryDirectory(prefix="rune-crash-", dir=folder) as path:
+        import_for(lambda: _use_all(Path(path, "first")))
         yield Path(path)
+
+
+def _use_all(home: Path) -> None:
+    with opened(home) as stores:
+        record(stores, 0)
+        publish_and_archive(stores, 0)
+        check_swept(stores)
+    shutil.rmtree(home)
 
 
 # --- what is written ------------------------------------------------------------------------

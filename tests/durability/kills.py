@@ -17,11 +17,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import backup_kills
 import engines
 import homes
 from engines import Workload
 from forks import Child, Say, call, start
 from homes import Stores
+from shares import SHARES
 
 from rune_engine.config import RuneConfig
 
@@ -34,17 +36,16 @@ OPERATIONS_A_ROUND = 3
 MOST_STARTS = 2
 """A job that engines died over more often is given up, rightly: so it is spared."""
 
-SHARES = {"record": 0.3, "store": 0.26, "archive": 0.24, "distill": 0.16, "run_task": 0.04}
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Kills writers at random moments.")
     parser.add_argument("--kills", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", choices=SHARES, default=list(SHARES))
     options = parser.parse_args()
-    rng = random.Random(options.seed)
     report = {}
-    for name, share in SHARES.items():
+    for name in options.only:
+        rng, share = random.Random(f"{options.seed} {name}"), SHARES[name]
         began = time.monotonic()
         with homes.scratch() as folder:
             report[name] = KINDS[name](folder, round(options.kills * share), rng)
@@ -105,6 +106,10 @@ def _run_task(folder: Path, kills: int, rng: random.Random) -> dict[str, float]:
     return _kill_engines(engines.tasks(folder), kills, rng, engines.check_solved)
 
 
+def _import(folder: Path, kills: int, rng: random.Random) -> dict[str, float]:
+    return _kill_engines(engines.imports(folder), kills, rng, engines.check_imported)
+
+
 # --- engines that are killed ----------------------------------------------------------------
 
 
@@ -136,7 +141,8 @@ def _kill_writers(
 ) -> set[int]:
     """The numbers of what the killed writers had been told to be stored."""
     fresh = count()
-    longest = _seconds_of_a_round(home, write, fresh)
+    call(lambda: homes.make(home))
+    longest = min(_seconds_of_a_round(home, write, fresh) for _ in range(3))
     acknowledged: set[int] = set()
     for first in range(0, kills, WRITERS):
         writers = [
@@ -167,8 +173,7 @@ def _numbers_of(writer: int) -> Iterator[int]:
 def _seconds_of_a_round(
     home: Path, write: Callable[[Stores, int], object], fresh: Iterator[int]
 ) -> float:
-    """How long a new writer takes for what it usually does before it is killed."""
-    call(lambda: homes.make(home))
+    """How long new writers take for what they usually do before they are killed."""
     began = time.monotonic()
     writers = [_start_writer(home, write, next(fresh)) for _ in range(WRITERS)]
     for _ in range(OPERATIONS_A_ROUND):
@@ -194,6 +199,9 @@ KINDS = {
     "archive": _archive,
     "distill": _distill,
     "run_task": _run_task,
+    "import": _import,
+    "backup": backup_kills.backup,
+    "restore": backup_kills.restore,
 }
 
 

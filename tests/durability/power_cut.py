@@ -58,6 +58,8 @@ def main() -> None:
         if reason := why_unavailable(Path(folder)):
             print(json.dumps({"unavailable": reason}))
             return
+        with homes.scratch():  # imports what the forks need
+            pass
         for kind in (name for name, command in MAKE.items() if shutil.which(command[0])):
             for cut in CUTS:
                 for round_number in range(options.cuts):

@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from rune_engine.config import load_config
 from rune_engine.database import open_database
-from rune_engine.errors import AdapterAlreadyExistsError
+from rune_engine.doctor import examine
+from rune_engine.errors import AdapterAlreadyExistsError, AdapterForgottenError
 from rune_engine.models import AdapterInfo
 from rune_engine.registry import AdapterRegistry
 
@@ -34,6 +35,8 @@ class RegistryMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.database.close()
+        # Every column is what the events say, and every file what the rows say.
+        assert examine(self.config).findings == []
         shutil.rmtree(self.folder)
 
     @rule(adapter_id=IDS, task_type=TASKS, seed=st.integers(0, 2))
@@ -60,6 +63,16 @@ class RegistryMachine(RuleBasedStateMachine):
         self.registry.archive(adapter_id)
         self.model[adapter_id] = self.model[adapter_id].model_copy(update={"is_archived": True})
 
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def forget(self, data: st.DataObject) -> None:
+        chosen = data.draw(st.sets(st.sampled_from(sorted(self.model)), max_size=2))
+        self.registry.forget(chosen)
+        self.model |= {each: self.registry.retrieve_by_id(each) for each in chosen}
+        assert all(
+            self.model[each].forgotten_at and self.model[each].is_archived for each in chosen
+        )
+
     @rule()
     def reopen(self) -> None:
         self.database.close()
@@ -70,7 +83,11 @@ class RegistryMachine(RuleBasedStateMachine):
     def holds_what_the_model_holds(self) -> None:
         assert {a.id: a for a in self.registry.list_all()} == self.model
         for adapter_id, adapter in self.model.items():
-            assert self.registry.verified_ref(adapter_id).sha256 == adapter.file_hash
+            if adapter.forgotten_at is None:
+                assert self.registry.verified_ref(adapter_id).sha256 == adapter.file_hash
+            else:
+                with pytest.raises(AdapterForgottenError):
+                    self.registry.verified_ref(adapter_id)
 
     @invariant()
     def finds_the_best(self) -> None:
