@@ -1,0 +1,51 @@
+"""What the engine and a trainer subprocess tell each other."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from rune_engine.models.base import Identifier, Model
+
+
+class TrainerJob(Model):
+    """The job file a trainer subprocess is started with.
+
+    `trajectories_path` is JSON Lines of `Trajectory`; the trainer leaves
+    `adapter_model.safetensors` and `adapter_config.json` in `output_path`. The same job file may
+    be given to another trainer after one that died.
+    """
+
+    job_id: Identifier
+    adapter_id: Identifier | None = Field(default=None, description="The id it will be stored as.")
+    method: Literal["direct"] = "direct"
+    project_id: str
+    base_model_id: str
+    base_model_path: str
+    trajectories_path: str
+    output_path: str
+    tracking_path: str | None = None
+    rank: int | None = None
+    max_steps: int | None = None
+    learning_rate: float | None = None
+    seed: int = 0
+    threads: int = 0
+    checkpoint_path: str | None = Field(
+        default=None, description="A folder in which a training that is killed leaves what it had."
+    )
+    checkpoint_seconds: float = 30.0
+
+
+class TrainerResult(Model):
+    """The trainer's last line on success; see `DistillResult` for the units."""
+
+    rank: int
+    examples: int
+    steps: int
+    training_loss: float
+    kept_back_loss: float | None
+    kept_back_loss_before: float | None
+    delta_w_norm: float
+    seconds: float
+    peak_memory_bytes: int

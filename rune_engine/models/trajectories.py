@@ -1,0 +1,71 @@
+"""S2 on the wire: what happened in a coding session."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from rune_engine.models.base import Identifier, Model, Name, Text
+
+MAX_ATTEMPTS_PER_TRAJECTORY = 100
+Outcome = Literal["success", "exhausted"]
+
+
+class Attempt(Model):
+    """One try at a task: the code, what running it printed, and whether the tests passed."""
+
+    generated_code: Text
+    stdout: Text = ""
+    stderr: Text = ""
+    exit_code: int | None = None
+    tests_passed: bool | None = Field(
+        default=None, description="None when no verdict was reached; that is not a failure."
+    )
+    verdict: dict[str, Any] | None = Field(
+        default=None, description="The sandbox's verdict with its evidence, where Rune ran it."
+    )
+
+
+class TrajectoryDraft(Model):
+    """A trajectory as somebody records it; the store gives it an id."""
+
+    project_id: Name
+    task_description: Annotated[Text, StringConstraints(min_length=1)]
+    attempts: Annotated[list[Attempt], Field(min_length=1, max_length=MAX_ATTEMPTS_PER_TRAJECTORY)]
+    outcome: Outcome
+    test_suite: Text = ""
+    task_type: Name = "feature-impl"
+    domain: Name = "general"
+    session_id: Identifier | None = None
+    agent_id: Name | None = None
+    held_out: bool = Field(
+        default=False, description="Kept back for evaluation: never distilled into weights."
+    )
+    adapter_id: Identifier | None = Field(
+        default=None, description="The adapter that was loaded while the attempts were made."
+    )
+    source: Literal["recorded", "agent_loop"] = "recorded"
+
+
+class Trajectory(TrajectoryDraft):
+    """A stored trajectory."""
+
+    id: Identifier
+    session_id: Identifier
+    content_hash: str
+    created_at: str
+
+
+class RecordedTrajectory(Model):
+    """What `record_trajectory` answers."""
+
+    trajectory_id: Identifier
+    session_id: Identifier
+    duplicate: bool = Field(description="True when the same trajectory was already stored.")
+    distillable_trajectories: int = Field(
+        description="Successful trajectories of this project that a distillation would use."
+    )
+    redacted: dict[str, int] = Field(
+        default_factory=dict, description="Secrets that were replaced before storing, by kind."
+    )
