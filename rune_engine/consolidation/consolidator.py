@@ -128,7 +128,7 @@ class Consolidator:
         if not self._settings.enabled:
             return _NOTHING_DUE_SECONDS
         if self._hand_on():
-            self._queued()
+            self._loop.call_soon_threadsafe(self._queued)
         wait = self._wait()
         if wait is not None and wait.seconds is not None:
             return wait.seconds + _AFTER_QUIET_SECONDS
@@ -138,7 +138,7 @@ class Consolidator:
             return _NOTHING_DUE_SECONDS
         if wait is None:
             self._ask_for(found.due[0])
-            self._queued()
+            self._loop.call_soon_threadsafe(self._queued)
         return _RECHECK_SECONDS
 
     # --- acting ---------------------------------------------------------------------------------
@@ -244,6 +244,8 @@ class Consolidator:
     def _seconds_until_due(self) -> float | None:
         if not self._settings.enabled:
             return None
+        if self._jobs.unfinished():
+            return 0.0
         wait = self._wait()
         if wait is not None and wait.seconds is None:
             # Other reasons than quiet may last for days; the next engine decides again.

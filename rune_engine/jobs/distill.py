@@ -68,7 +68,10 @@ class Distill:
             )
             trainer_job = await asyncio.to_thread(self._prepare, job.id, params, folder, chosen)
             result = await self._trainers.train(
-                trainer_job, folder.path, lambda done, what: report(done * _REGISTER_AT, what)
+                trainer_job,
+                folder.path,
+                lambda done, what: report(done * _REGISTER_AT, what),
+                polite=job.priority < 0,
             )
             await asyncio.to_thread(folder.keep_result, result)
         report(_REGISTER_AT, "registering the adapter")

@@ -30,6 +30,7 @@ DIRECT_TRAINER = (sys.executable, "-P", "-m", "trainers.direct")
 _ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "0"}
 """Waiting threads sleep: threads that spin beside other work take ten times as long."""
 
+_POLITE_NICENESS = 10
 _LONGEST_LINE = 1024 * 1024
 _LOG_CHUNK = 64 * 1024
 _TAIL_BYTES = 2000
@@ -48,10 +49,13 @@ class Trainers:
     def __init__(self, command: Sequence[str] = DIRECT_TRAINER) -> None:
         self._command = tuple(command)
 
-    async def train(self, job: TrainerJob, folder: Path, report: Report) -> TrainerResult:
+    async def train(
+        self, job: TrainerJob, folder: Path, report: Report, *, polite: bool = False
+    ) -> TrainerResult:
         """Train until the trainer reports its result; `folder` gets its job file and its log.
 
-        Cancelling ends the trainer and everything it started.
+        A `polite` trainer leaves the processor to whoever else wants it. Cancelling ends the
+        trainer and everything it started.
 
         Raises:
             TrainerDiedError: a signal ended the trainer; it may be started again.
@@ -72,6 +76,8 @@ class Trainers:
             start_new_session=True,
             limit=_LONGEST_LINE,
         )
+        if polite:
+            _give_way(process.pid)
         watching = asyncio.create_task(_end_group_with_leader(process))
         logging = asyncio.create_task(_keep_log(process, stderr))
         try:
@@ -88,6 +94,13 @@ class Trainers:
             await asyncio.wait([logging], timeout=_EXIT_SECONDS)
             logging.cancel()
         return _result(last)
+
+
+def _give_way(pid: int) -> None:
+    # Before it has any thread: a thread inherits this at its start and keeps it.
+    with suppress(ProcessLookupError):
+        niceness = os.getpriority(os.PRIO_PROCESS, 0) + _POLITE_NICENESS
+        os.setpriority(os.PRIO_PROCESS, pid, niceness)
 
 
 async def _last_event(process: Process, report: Report) -> dict[str, Any] | None:

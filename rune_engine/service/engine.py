@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import shutil
+from contextlib import suppress
 from typing import Self, Unpack
 
 import rune_engine
@@ -21,14 +22,9 @@ from rune_engine.events import EventLog
 from rune_engine.forgetting import Forgetting
 from rune_engine.inference.factory import ProviderPool
 from rune_engine.jobs import submission
-from rune_engine.jobs.distill import Distill
-from rune_engine.jobs.evaluate import Evaluate
-from rune_engine.jobs.evolve import Evolve
-from rune_engine.jobs.import_file import ImportFile
-from rune_engine.jobs.lease import AcceleratorLease, Serves, Trains
+from rune_engine.jobs.lease import AcceleratorLease
 from rune_engine.jobs.owner import this_process
-from rune_engine.jobs.run_task import RunTask
-from rune_engine.jobs.runner import JobRunner, Work
+from rune_engine.jobs.runner import JobRunner
 from rune_engine.jobs.store import JobOptions, JobStore
 from rune_engine.jobs.trainer import Trainers
 from rune_engine.models import (
@@ -54,24 +50,15 @@ from rune_engine.routing.router import Router
 from rune_engine.sandbox.sandbox import Sandbox
 from rune_engine.service.limits import Activity
 from rune_engine.service.status import memory_status, project_status
+from rune_engine.service.work import CAPACITY, work_of
 from rune_engine.trajectories import Consent, TrajectoryStore
 from rune_engine.trajectories.redaction import redact_params, redacted_in
 
 log = logging.getLogger(__name__)
 
-TASKS_AT_ONCE = 8
-"""Each waits for the model most of its time, and the provider batches."""
-
-_CAPACITY: dict[JobKind, int] = {
-    "run_task": TASKS_AT_ONCE,
-    "distill": 1,
-    "evaluate": 1,
-    "evolve": 1,
-    "import": 1,
-}
-
 _POLL_SECONDS = 0.05
 _IDLE_CHECK_SECONDS = 0.5
+_DUE_CHECK_SECONDS = 30.0
 
 
 class Engine:
@@ -99,11 +86,21 @@ class Engine:
         self.sandbox = Sandbox(config.sandbox)
         self.activity = Activity()
         self.lease = AcceleratorLease(self.providers, self.events, config.exclusive)
-        work = self._work(trainers)
+        work = work_of(
+            config,
+            registry=self.registry,
+            trajectories=self.trajectories,
+            jobs=self.jobs,
+            events=self.events,
+            providers=self.providers,
+            sandbox=self.sandbox,
+            lease=self.lease,
+            trainers=trainers,
+        )
         self.runner = JobRunner(
             self.jobs,
             work,
-            capacity=_CAPACITY,
+            capacity=CAPACITY,
             scratch=config.jobs_path,
             owner=this_process(),
             on_end=self._job_ended,
@@ -131,21 +128,6 @@ class Engine:
             StorageError: the database cannot be opened.
         """
         return cls(config, open_database(config), trainers or Trainers(), stays=stays)
-
-    def _work(self, trainers: Trainers) -> dict[JobKind, Work]:
-        """What each kind of job does, and whether it serves or trains."""
-        run_task = RunTask(self.providers, self.registry, self.trajectories, self.sandbox)
-        distill = Distill(self.config, self.registry, self.trajectories, trainers, self.jobs)
-        evaluate = Evaluate(
-            self.providers, self.registry, self.trajectories, self.sandbox, self.jobs
-        )
-        return {
-            "run_task": Serves(self.lease, run_task),
-            "distill": Trains(self.lease, distill),
-            "evaluate": Serves(self.lease, evaluate),
-            "evolve": Evolve(self.registry, self.trajectories, self.jobs, self.events),
-            "import": ImportFile(self.config, self.trajectories, self.jobs),
-        }
 
     async def start(self) -> None:
         """Take up the jobs that the last engine left, then whatever comes."""
@@ -184,16 +166,15 @@ class Engine:
             if self.runner.busy:
                 self.activity.touch()
             left = self.config.idle_seconds - self.activity.idle_seconds()
+            pause = min(left, _IDLE_CHECK_SECONDS)
             if left <= 0:
                 due_in = await self.consolidator.seconds_until_due()
                 if due_in is None:
                     log.info("Nothing to do for %g s", self.config.idle_seconds)
                     return
-                left = due_in + _IDLE_CHECK_SECONDS
-            try:
-                await asyncio.wait_for(self._told_to_stop.wait(), min(left, _IDLE_CHECK_SECONDS))
-            except TimeoutError:
-                continue
+                pause = min(due_in, _DUE_CHECK_SECONDS) + _IDLE_CHECK_SECONDS
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._told_to_stop.wait(), pause)
 
     def _job_ended(self, job: Job) -> None:
         if job.priority >= 0:

@@ -157,8 +157,13 @@ async def test_an_engine_need_not_stay_for_another_reason_than_quiet(
     house: House, tmp_path: Path
 ) -> None:
     house.record(range(8))
+    crowded = config_with(tmp_path, min_free_memory_bytes=2**60)
+    assert await house.make(crowded).seconds_until_due() is None
+
+
+async def test_an_engine_does_not_end_while_a_job_is_unfinished(house: House) -> None:
     house.jobs.enqueue("run_task", RunTaskParams(task_description="Add"))
-    assert await house.make().seconds_until_due() is None
+    assert await house.make().seconds_until_due() == 0.0
 
 
 async def test_it_can_be_switched_off(house: House, tmp_path: Path) -> None:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
 import pytest
-from consolidating import adapters, consolidating_config, decisions, jobs, record_tasks
-from engine_support import end_engines, engines, stand_in_trainer_path, until
+from consolidating import adapters, consolidating_config, decisions, events, jobs, record_tasks
+from engine_support import (
+    end_engines,
+    engines,
+    finished,
+    stand_in_trainer_path,
+    until,
+    until_job,
+)
 
 from rune_engine.client import EngineClient
-from rune_engine.models import DistillParams
+from rune_engine.models import DistillParams, RunTaskParams
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +85,51 @@ async def test_an_engine_on_demand_stays_for_what_is_due_and_ends_when_nothing_i
     await until(lambda: decisions(config, "kept"), "the adapter is judged")
     await until(lambda: not engines(config), "the engine ends")
     assert len(jobs(config, "distill")) == 1
+
+
+async def test_a_task_waits_while_the_model_sleeps_and_goes_on_when_it_wakes(
+    tmp_path: Path,
+) -> None:
+    config = consolidating_config(tmp_path, behaviour="hang", exclusive="always")
+    async with EngineClient(config) as client:
+        try:
+            await record_tasks(client, range(8))
+            trainer = await until(lambda: trainer_pid(tmp_path), "the trainer runs")
+            # The schedule's trainer leaves the processor to others, too.
+            assert psutil.Process(trainer).nice() == min(19, psutil.Process().nice() + 10)
+            task = RunTaskParams(task_description="Add two numbers", project_id="shop")
+            job = await client.run_task(task)
+            (distill,) = jobs(config, "distill")
+            waits = f"waits: the model sleeps while job {distill['id']} trains"
+            job = await until_job(client, job, lambda seen: seen.message == waits)
+            assert events(config, "serving_slept", "serving_woke") == ["serving_slept"]
+            await client.cancel_job(distill["id"])
+            assert (await finished(client, job)).status == "succeeded"
+            told = events(config, "serving_slept", "serving_woke")
+            assert told == ["serving_slept", "serving_woke"]
+        finally:
+            end_engines(config)
+
+
+async def test_training_and_serving_run_beside_each_other_where_nothing_is_shared(
+    tmp_path: Path,
+) -> None:
+    config = consolidating_config(tmp_path, behaviour="hang", exclusive="never")
+    async with EngineClient(config) as client:
+        try:
+            await record_tasks(client, range(8))
+            await until(lambda: trainer_pid(tmp_path), "the trainer runs")
+            job = await client.run_task(RunTaskParams(task_description="Add two numbers"))
+            assert (await finished(client, job)).status == "succeeded"
+            assert [each["status"] for each in jobs(config, "distill")] == ["running"]
+        finally:
+            end_engines(config)
+
+
+def trainer_pid(folder: Path) -> int | None:
+    """The pid that the hanging stand-in has left."""
+    written = folder / "tiny-base" / "trainer.pid"
+    return int(written.read_text() or 0) if written.exists() else None
 
 
 async def test_a_project_that_opted_out_is_left_alone(tmp_path: Path) -> None:
