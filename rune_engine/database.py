@@ -36,7 +36,7 @@ from rune_engine.errors import (
     StorageError,
 )
 from rune_engine.file_systems import require_local
-from rune_engine.readers import OneProcess, Readers, Row
+from rune_engine.readers import Connections, OneProcess, Row
 
 __all__ = ["Database", "connect_reader", "driver", "open_database", "storage_errors", "utc_now"]
 
@@ -63,7 +63,8 @@ class Database:
     def __init__(self, engine: Engine, path: Path) -> None:
         self._engine = engine
         self._writer = engine.execution_options(**_WRITES)
-        self._readers = Readers(lambda: connect_reader(path))
+        self._readers = Connections(lambda: connect_reader(path))
+        self._changers = Connections(lambda: _connect(path))
         self._process = OneProcess()
         self.home = path.parent
 
@@ -96,6 +97,21 @@ class Database:
             self._process.check()
             with Session(self._writer) as session, session.begin():
                 yield session
+
+    @contextmanager
+    def changing(self) -> Iterator[sqlite3.Connection]:
+        """A write transaction as `writing` gives it, on a bare connection: for what is written
+        most often, and waited for."""
+        with storage_errors(self.home):
+            self._process.check()
+            with self._changers.lent() as connection:
+                _begin_writing(connection)
+                try:
+                    yield connection
+                    connection.execute("COMMIT")
+                finally:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
 
     def compact(self, *, seconds: float = 30.0) -> None:
         """Rewrite the file and empty its log: nothing that was deleted is left in either.
@@ -131,6 +147,7 @@ class Database:
     def close(self) -> None:
         """Close every connection; the database may not be used after."""
         self._readers.close()
+        self._changers.close()
         self._engine.dispose()
 
 
@@ -262,6 +279,12 @@ def connect_reader(path: Path) -> sqlite3.Connection:
 
     Raises sqlite3.Error.
     """
+    connection = _connect(path)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"{path.as_uri()}?mode=rw",
         uri=True,
@@ -269,7 +292,7 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         check_same_thread=False,
         cached_statements=_STATEMENTS,
     )
-    for pragma in (*_PRAGMAS, "PRAGMA query_only = ON"):
+    for pragma in _PRAGMAS:
         connection.execute(pragma)
     return connection
 

@@ -1,4 +1,4 @@
-"""Connections that only read, kept open between queries, with their statements prepared.
+"""Bare connections, kept open between uses, with their statements prepared.
 
 For queries that are asked often: what a session of the ORM adds to one is several times the query
 itself. Every query sees one snapshot; `snapshot` gives one to several. Knows no table.
@@ -18,11 +18,11 @@ _KEPT = 8
 """Connections kept open while nobody uses them."""
 
 
-class Readers:
+class Connections:
     """A pool of connections; the last one used is the next one used.
 
     Args:
-        connect: opens one that cannot write, for use on any one thread at a time.
+        connect: opens one, for use on any one thread at a time.
     """
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
@@ -32,22 +32,25 @@ class Readers:
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """All rows of one statement. Raises sqlite3.Error."""
-        connection = self._take()
-        try:
+        with self.lent() as connection:
             return connection.execute(sql, parameters).fetchall()
-        finally:
-            self._give(connection)
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
         """A connection on which every statement sees the same state. Raises sqlite3.Error."""
-        connection = self._take()
-        try:
+        with self.lent() as connection:
             connection.execute("BEGIN")
             try:
                 yield connection
             finally:
                 connection.execute("ROLLBACK")
+
+    @contextmanager
+    def lent(self) -> Iterator[sqlite3.Connection]:
+        """A connection for the time of the block, in no transaction before and after it."""
+        connection = self._take()
+        try:
+            yield connection
         finally:
             self._give(connection)
 

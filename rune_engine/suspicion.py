@@ -7,6 +7,7 @@ and training leaves the trajectory out: `may_teach` says which.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 
 from rune_engine.models import Attempt
@@ -68,10 +69,19 @@ _TELLING = {
     *(ast.FunctionDef, ast.AsyncFunctionDef),
 }
 """The nodes that `_flags_of` looks at."""
+_WORD = re.compile(r"\w+")
+_TELLING_WORDS = {
+    *("import", "class", "except", "setattr", "delattr", "type", "open", "getattr"),
+    *(name.partition(".")[2] for name in _DESCRIPTORS),
+    *(_EXITS | _ATTRIBUTES.keys() | _NAMES.keys()),
+}
+"""Without one of these, and without a table, nothing can be flagged."""
 
 
 def suspicion(candidate: str, tests: str = "") -> tuple[str, ...]:
     """The flags of `candidate`, sorted; none where it does not parse, for it cannot pass then."""
+    if _tells_nothing(candidate):
+        return ()
     try:
         tree = ast.parse(candidate)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -110,6 +120,17 @@ def suspicion_of(attempt: Attempt, tests: str) -> tuple[str, ...]:
     stored = evidence.get("suspicion", ()) if isinstance(evidence, dict) else ()
     flags = {str(flag) for flag in stored} if isinstance(stored, list | tuple) else set[str]()
     return tuple(sorted(flags | set(suspicion(attempt.generated_code, tests))))
+
+
+def _tells_nothing(candidate: str) -> bool:
+    """Whether a look at its words is enough: parsing takes ten times as long."""
+    return (
+        candidate.isascii()  # other letters may be another spelling of these
+        and "{" not in candidate
+        and "==" not in candidate
+        and "assert" not in candidate
+        and _TELLING_WORDS.isdisjoint(_WORD.findall(candidate))
+    )
 
 
 def _nodes(tree: ast.AST) -> list[ast.AST]:

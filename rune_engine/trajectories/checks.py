@@ -22,9 +22,9 @@ def check_draft(draft: TrajectoryDraft) -> None:
     for position, attempt in enumerate(draft.attempts):
         for name in _ATTEMPT_TEXTS:
             _check_text(f"attempts[{position}].{name}", getattr(attempt, name))
-        _check_text(
-            f"attempts[{position}].verdict", json.dumps(attempt.verdict, ensure_ascii=False)
-        )
+        if attempt.verdict is not None:
+            verdict = json.dumps(attempt.verdict, ensure_ascii=False)
+            _check_text(f"attempts[{position}].verdict", verdict)
     _check_outcome(draft)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from pydantic import ValidationError
 
 from rune_engine.errors import InvalidTrajectoryError
@@ -9,6 +11,8 @@ from rune_engine.models import Attempt, RunTaskParams, TrajectoryDraft
 from rune_engine.privacy import redact_json, redact_name, secrets_in
 
 _NAMES = ("project_id", "task_type", "domain", "session_id", "agent_id")
+_clean_name = lru_cache(maxsize=1024)(redact_name)
+"""Names are short, and the same ones come with every trajectory."""
 _TEXTS = {"task_description", "test_suite", "attempts"}
 
 
@@ -61,5 +65,5 @@ def _changed_names(model: TrajectoryDraft | RunTaskParams) -> dict[str, object]:
     joined = "\n".join(given.values())
     if redact_name(joined) == joined:
         return {}
-    clean = {name: redact_name(value) for name, value in given.items()}
+    clean = {name: _clean_name(value) for name, value in given.items()}
     return {name: value for name, value in clean.items() if value != given[name]}

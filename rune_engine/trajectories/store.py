@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rune_engine.database import Database, driver, utc_now
+from rune_engine.database import Database, utc_now
 from rune_engine.errors import TrajectoryForgottenError, TrajectoryNotFoundError
 from rune_engine.models import Trajectory, TrajectoryDraft
 from rune_engine.readers import Row
@@ -69,8 +69,7 @@ class TrajectoryStore:
         draft = redact_draft(draft)
         digest = content_hash(draft)
         distillable = is_distillable(draft)
-        with self._database.writing() as session:
-            connection = driver(session)
+        with self._database.changing() as connection:
             require_recorded(connection, draft.project_id)
             stored = _with_id(connection, trajectory_id)
             stored = stored or connection.execute(queries.BY_CONTENT, [digest]).fetchall()
