@@ -116,14 +116,14 @@ def test_a_checkpoint_of_other_trajectories_is_not_continued(tmp_path: Path) -> 
 
 
 def test_a_full_accelerator_is_said_to_be_one(tmp_path: Path) -> None:
-    ended = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, "-c", OUT_OF_MEMORY, str(job_file(tmp_path))],
-        stdin=subprocess.PIPE,
-        capture_output=True,
+        stdin=subprocess.PIPE,  # left open: a trainer ends when it closes
+        stdout=subprocess.PIPE,
         text=True,
-        timeout=BOUND_SECONDS,
-        check=False,
-    )
-    event = json.loads(ended.stdout.splitlines()[-1])
+    ) as process:
+        assert process.stdout is not None
+        event = json.loads(process.stdout.readline())
+        assert process.wait(BOUND_SECONDS) == 1
     assert (event["event"], event["code"]) == ("error", "device_memory")
     assert "20 GiB" in event["message"] and event["next_step"]
