@@ -46,6 +46,7 @@ _WRITES = {"rune_writes": True}
 _STATEMENTS = 256
 _NEARLY_FULL_BYTES = 1024**2
 _LOOK_AGAIN_SECONDS = (0.0005, 0.0015)
+_NEVER_WAIT = "PRAGMA busy_timeout = 0"
 _WAIT_WHEN_BUSY = f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}"
 _PRAGMAS = (
     _WAIT_WHEN_BUSY,
@@ -64,15 +65,18 @@ class Database:
         self._engine = engine
         self._writer = engine.execution_options(**_WRITES)
         self._readers = Connections(lambda: connect_reader(path))
-        self._changers = Connections(lambda: _connect(path))
+        self._changers = Connections(lambda: _connect(path, _NEVER_WAIT))
         self._process = OneProcess()
         self.home = path.parent
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """All rows of one statement that reads, without the cost of a session."""
-        with storage_errors(self.home):
+        try:
             self._process.check()
             return self._readers.query(sql, parameters)
+        except Exception:
+            with storage_errors(self.home):  # entered only now: it costs a tenth of a query
+                raise
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
@@ -105,7 +109,7 @@ class Database:
         with storage_errors(self.home):
             self._process.check()
             with self._changers.lent() as connection:
-                _begin_writing(connection)
+                _take_write_lock(connection)
                 try:
                     yield connection
                     connection.execute("COMMIT")
@@ -279,12 +283,10 @@ def connect_reader(path: Path) -> sqlite3.Connection:
 
     Raises sqlite3.Error.
     """
-    connection = _connect(path)
-    connection.execute("PRAGMA query_only = ON")
-    return connection
+    return _connect(path, "PRAGMA query_only = ON")
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, last: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"{path.as_uri()}?mode=rw",
         uri=True,
@@ -292,7 +294,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         check_same_thread=False,
         cached_statements=_STATEMENTS,
     )
-    for pragma in _PRAGMAS:
+    for pragma in (*_PRAGMAS, last):
         connection.execute(pragma)
     return connection
 
@@ -321,13 +323,18 @@ def _begin_writing(connection: sqlite3.Connection) -> None:
     SQLite's own waiting sleeps longer the longer it has waited, so newcomers always win: of eight
     processes that write without a pause the slowest got a tenth of its share.
     """
-    deadline = time.monotonic() + _BUSY_MILLISECONDS / 1000
-    connection.execute("PRAGMA busy_timeout = 0")
+    connection.execute(_NEVER_WAIT)
     try:
-        while not _try_immediate(connection, last=time.monotonic() >= deadline):
-            time.sleep(random.uniform(*_LOOK_AGAIN_SECONDS))
+        _take_write_lock(connection)
     finally:
         connection.execute(_WAIT_WHEN_BUSY)
+
+
+def _take_write_lock(connection: sqlite3.Connection) -> None:
+    """`_begin_writing` on a connection that never waits by itself."""
+    deadline = time.monotonic() + _BUSY_MILLISECONDS / 1000
+    while not _try_immediate(connection, last=time.monotonic() >= deadline):
+        time.sleep(random.uniform(*_LOOK_AGAIN_SECONDS))
 
 
 def _try_immediate(connection: sqlite3.Connection, *, last: bool) -> bool:

@@ -32,8 +32,11 @@ class Connections:
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """All rows of one statement. Raises sqlite3.Error."""
-        with self.lent() as connection:
+        connection = self._take()  # as `lent` does, which costs a tenth of a query
+        try:
             return connection.execute(sql, parameters).fetchall()
+        finally:
+            self._give(connection)
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:

@@ -7,8 +7,9 @@ and training leaves the trajectory out: `may_teach` says which.
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
+from functools import cache
+from typing import Any
 
 from rune_engine.models import Attempt
 
@@ -69,7 +70,6 @@ _TELLING = {
     *(ast.FunctionDef, ast.AsyncFunctionDef),
 }
 """The nodes that `_flags_of` looks at."""
-_WORD = re.compile(r"\w+")
 _TELLING_WORDS = {
     *("import", "class", "except", "setattr", "delattr", "type", "open", "getattr"),
     *(name.partition(".")[2] for name in _DESCRIPTORS),
@@ -123,14 +123,17 @@ def suspicion_of(attempt: Attempt, tests: str) -> tuple[str, ...]:
 
 
 def _tells_nothing(candidate: str) -> bool:
-    """Whether a look at its words is enough: parsing takes ten times as long."""
-    return (
-        candidate.isascii()  # other letters may be another spelling of these
-        and "{" not in candidate
-        and "==" not in candidate
-        and "assert" not in candidate
-        and _TELLING_WORDS.isdisjoint(_WORD.findall(candidate))
-    )
+    """Whether a look at its words is enough: parsing takes thirty times as long."""
+    # Other letters may be another spelling of the telling words.
+    return candidate.isascii() and _telling().search(candidate) is None
+
+
+@cache
+def _telling() -> Any:
+    import re2
+
+    words = "|".join(sorted(_TELLING_WORDS))
+    return re2.compile(rf"\b(?:{words})\b|assert|==|\{{")
 
 
 def _nodes(tree: ast.AST) -> list[ast.AST]:

@@ -48,7 +48,7 @@ _MORE_STRONG = (
     "id_?token",
 )
 _WEAK = re.compile(r"token|credential|auth|pass|session_?id|salt|nonce")
-_STEMS = "pass|pwd|pw|secret|token|key|credential|auth|session|salt|nonce|contrase"
+STEMS = "pass|pwd|pw|secret|token|key|credential|auth|session|salt|nonce|contrase"
 """Every name holds one of these; few begin words of code, so that the search skips most of it."""
 _NO_VALUE_SUFFIX = re.compile(
     r".*(?:_|-)(?:field|type|url|uri|name|prompt|label|env|var|path|file|filename|dir|len|length"
@@ -69,7 +69,7 @@ _SEPARATOR = (
 )
 
 _NAME_OF_ALL = re.compile(r"(?:password|passwd|passphrase|pwd|secret|token|_key)$")
-_STEM = re.compile(_STEMS)
+_STEM = re.compile(STEMS)
 _NAME_BEFORE = re.compile(r"[\w-]*\Z")
 _NAME_AFTER = re.compile(r"[\w-]*")
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z_.-]*")
@@ -77,7 +77,7 @@ _EXPRESSION = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*|[-+]?[\d._]+(?:e[-+]?
 _ENV_LINE = re.compile(r"[ \t]*(?:export |set |ENV |- |\+|-)?[ \t]*[A-Z][A-Z0-9_]*", re.ASCII)
 
 
-_ASSIGNMENT = re.compile(rf"(?:{_STEMS})[\w-]{{0,40}}+{_SEPARATOR}(?:{_QUOTED}|{_BARE})")
+_ASSIGNMENT = re.compile(rf"(?:{STEMS})[\w-]{{0,40}}+{_SEPARATOR}(?:{_QUOTED}|{_BARE})")
 
 
 @cache

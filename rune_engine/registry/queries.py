@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import fields
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,6 +21,8 @@ from rune_engine.registry.records import AdapterFilter
 _COLUMNS = tuple(AdapterInfo.model_fields)
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM adapter_records"
 _FILTERS = tuple(field.name for field in fields(AdapterFilter) if field.name != "include_archived")
+_COMPARED = tuple(name for name in _FILTERS if name != "hierarchy_level")
+_VALUES_OF = attrgetter(*_COMPARED)
 _NEWEST = "ORDER BY created_at DESC, id"
 _PATH, _PARENTS = _COLUMNS.index("file_path"), _COLUMNS.index("parent_ids")
 
@@ -75,7 +78,7 @@ def infos(home: Path) -> Callable[[Row], AdapterInfo]:
 
 def _given(wanted: AdapterFilter) -> dict[str, str]:
     """The columns that are compared with a parameter; the level is part of the statement."""
-    values = ((name, getattr(wanted, name)) for name in _FILTERS if name != "hierarchy_level")
+    values = zip(_COMPARED, _VALUES_OF(wanted), strict=True)
     return {name: value for name, value in values if value is not None}
 
 

@@ -29,16 +29,15 @@ def check_draft(draft: TrajectoryDraft) -> None:
 
 
 def content_hash(draft: TrajectoryDraft) -> str:
-    """sha256 of what happened: who recorded it, when and how it was judged do not count."""
-    happened = {
-        "project_id": draft.project_id,
-        "task_description": draft.task_description,
-        "test_suite": draft.test_suite,
-        "attempts": [attempt.model_dump(exclude={"verdict"}) for attempt in draft.attempts],
-        "outcome": draft.outcome,
-    }
-    canonical = json.dumps(happened, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
+    """sha256 of what happened: who recorded it, when and how it was judged do not count.
+
+    The parts are separated by NUL, which `check_draft` lets into none of them.
+    """
+    parts = [draft.project_id, draft.task_description, draft.test_suite, draft.outcome]
+    for one in draft.attempts:
+        parts += (one.generated_code, one.stdout, one.stderr)
+        parts.append(f"{one.exit_code} {one.tests_passed}")
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def _check_text(field: str, text: str) -> None:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from rune_engine.errors import InvalidTrajectoryError
 from rune_engine.models import Attempt, RunTaskParams, TrajectoryDraft
-from rune_engine.privacy import redact_json, redact_name, secrets_in
+from rune_engine.privacy import is_plainly_clean, redact_json, redact_name, secrets_in
 
 _NAMES = ("project_id", "task_type", "domain", "session_id", "agent_id")
 _clean_name = lru_cache(maxsize=1024)(redact_name)
@@ -22,8 +22,9 @@ def redact_draft(draft: TrajectoryDraft) -> TrajectoryDraft:
     Raises:
         InvalidTrajectoryError: a text is too long once its secrets are replaced.
     """
-    texts = draft.model_dump(include=_TEXTS)
-    changed = {**_changed_names(draft), **_changed(texts)}
+    changed = _changed_names(draft)
+    if not _is_plainly_clean(draft):
+        changed |= _changed(draft.model_dump(include=_TEXTS))
     if not changed:
         return draft
     try:
@@ -34,6 +35,16 @@ def redact_draft(draft: TrajectoryDraft) -> TrajectoryDraft:
             f"{fields} cannot be stored once the secrets in it are replaced.",
             next_step="Shorten it, or take the secrets out of it.",
         ) from None
+
+
+def _is_plainly_clean(draft: TrajectoryDraft) -> bool:
+    """Whether a glance at its texts is enough, as it is at most of what is recorded."""
+    texts = [draft.task_description, draft.test_suite]
+    for attempt in draft.attempts:
+        if attempt.verdict is not None:
+            return False
+        texts += (attempt.generated_code, attempt.stdout, attempt.stderr)
+    return is_plainly_clean("\0".join(texts))
 
 
 def redact_attempt(attempt: Attempt) -> Attempt:

@@ -180,15 +180,14 @@ def _with_id(connection: sqlite3.Connection, trajectory_id: str | None) -> list[
 
 
 def _stamped(draft: TrajectoryDraft, digest: str, trajectory_id: str) -> Trajectory:
-    """The trajectory as it will be stored. A copy: the draft has been checked."""
-    given = {name: getattr(draft, name) for name in TrajectoryDraft.model_fields}
+    """The trajectory as it will be stored."""
     own = {
         "id": trajectory_id,
         "session_id": draft.session_id or str(uuid.uuid4()),
         "content_hash": digest,
         "created_at": utc_now(),
     }
-    return Trajectory.model_construct(**given | own)
+    return Trajectory.model_validate(vars(draft) | own)
 
 
 def _insert(connection: sqlite3.Connection, trajectory: Trajectory, distillable: bool) -> None:
