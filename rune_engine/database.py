@@ -106,7 +106,7 @@ class Database:
     def changing(self) -> Iterator[sqlite3.Connection]:
         """A write transaction as `writing` gives it, on a bare connection: for what is written
         most often, and waited for."""
-        with storage_errors(self.home):
+        try:
             self._process.check()
             with self._changers.lent() as connection:
                 _take_write_lock(connection)
@@ -116,6 +116,9 @@ class Database:
                 finally:
                     if connection.in_transaction:
                         connection.execute("ROLLBACK")
+        except Exception:
+            with storage_errors(self.home):
+                raise
 
     def compact(self, *, seconds: float = 30.0) -> None:
         """Rewrite the file and empty its log: nothing that was deleted is left in either.

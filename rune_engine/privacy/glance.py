@@ -8,7 +8,7 @@ looks for all of it at once, in a tenth of the time that the detectors take.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from rune_engine.privacy import forms
 from rune_engine.privacy.assignments import STEMS
@@ -35,25 +35,38 @@ _ODD = r"[A-Z0-9]"
 
 def is_plainly_clean(text: str) -> bool:
     """Whether a text holds nothing that is worth looking closer at."""
+    try:
+        if _patterns().any.search(text) is None:
+            return True
+    except UnicodeEncodeError:  # half a character; RE2 reads UTF-8
+        return False
     return not may_hold_secret(text, text.lower())
 
 
 def may_hold_secret(text: str, lowered: str) -> bool:
     """Whether it is worth looking closer; `lowered` is the text in lower case."""
-    telling, run, odd = _patterns()
+    patterns = _patterns()
     try:
-        if telling.search(lowered) is not None:
+        if patterns.telling.search(lowered) is not None:
             return True
-        return any(odd.search(found) is not None for found in run.findall(text))
-    except UnicodeEncodeError:  # half a character; RE2 reads UTF-8
+        return any(patterns.odd.search(run) is not None for run in patterns.run.findall(text))
+    except UnicodeEncodeError:
         return True
 
 
+class _Patterns(NamedTuple):
+    telling: Any
+    run: Any
+    odd: Any
+    any: Any
+
+
 @cache
-def _patterns() -> tuple[Any, Any, Any]:
+def _patterns() -> _Patterns:
     import re2
 
     anchors = {anchor for form in forms.all_forms() for anchor in form.anchors}
-    telling = [_COMMON.get(anchor) or re2.escape(anchor) for anchor in sorted(anchors)]
-    telling += [*_ASSIGNED, *map(re2.escape, _KEYS)]
-    return re2.compile("|".join(telling)), re2.compile(_RUN), re2.compile(_ODD)
+    parts = [_COMMON.get(anchor) or re2.escape(anchor) for anchor in sorted(anchors)]
+    telling = "|".join((*parts, *_ASSIGNED, *map(re2.escape, _KEYS)))
+    both = f"(?i:{telling})|{_RUN}"
+    return _Patterns(*map(re2.compile, (telling, _RUN, _ODD, both)))

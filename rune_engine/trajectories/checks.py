@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator
 
 from rune_engine.errors import InvalidTrajectoryError
 from rune_engine.models import TrajectoryDraft
@@ -17,15 +18,34 @@ def check_draft(draft: TrajectoryDraft) -> None:
     Raises:
         InvalidTrajectoryError: it names the field.
     """
+    if not _are_plain(_texts(draft)):
+        _check_each(draft)
+    for position, attempt in enumerate(draft.attempts):
+        if attempt.verdict is not None:
+            verdict = json.dumps(attempt.verdict, ensure_ascii=False)
+            _check_text(f"attempts[{position}].verdict", verdict)
+    _check_outcome(draft)
+
+
+def _texts(draft: TrajectoryDraft) -> Iterator[str]:
+    yield draft.task_description
+    yield draft.test_suite
+    for one in draft.attempts:
+        yield from (one.generated_code, one.stdout, one.stderr)
+
+
+def _are_plain(texts: Iterable[str]) -> bool:
+    """Whether all are ASCII without NUL, as most are: then there is nothing to look for."""
+    joined = "".join(texts)
+    return joined.isascii() and "\0" not in joined
+
+
+def _check_each(draft: TrajectoryDraft) -> None:
     _check_text("task_description", draft.task_description)
     _check_text("test_suite", draft.test_suite)
     for position, attempt in enumerate(draft.attempts):
         for name in _ATTEMPT_TEXTS:
             _check_text(f"attempts[{position}].{name}", getattr(attempt, name))
-        if attempt.verdict is not None:
-            verdict = json.dumps(attempt.verdict, ensure_ascii=False)
-            _check_text(f"attempts[{position}].verdict", verdict)
-    _check_outcome(draft)
 
 
 def content_hash(draft: TrajectoryDraft) -> str:

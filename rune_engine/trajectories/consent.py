@@ -29,7 +29,12 @@ def require_recorded(connection: sqlite3.Connection, project_id: str) -> None:
     Raises:
         ProjectOptedOutError: its user turned recording off.
     """
-    if not is_recorded(connection, project_id):
+    require_consent(connection.execute(_NEWEST, [project_id]).fetchone()[0], project_id)
+
+
+def require_consent(newest_kind: str | None, project_id: str) -> None:
+    """The same, where the kind of the newest word is known already."""
+    if newest_kind == "project_opted_out":
         raise ProjectOptedOutError(
             f"Recording is turned off for the project {project_id}; nothing was stored.",
             next_step="`rune project on` turns it on again.",

@@ -21,8 +21,15 @@ _NEWEST = "ORDER BY created_at DESC, id DESC"
 _OLDEST = "ORDER BY created_at, id"
 
 BY_ID = f"{_SELECT} WHERE id = ?"
-BY_CONTENT = f"{_SELECT} WHERE content_hash = ?"
-ERASED = "SELECT at FROM erasures WHERE content_hash = ?"
+BEFORE_RECORDING = """
+SELECT (SELECT kind FROM (
+            SELECT kind, max(seq) FROM lifecycle_events
+            WHERE subject = ? AND kind IN ('project_opted_out', 'project_opted_in')
+        )),
+        (SELECT id FROM trajectories WHERE content_hash = ?),
+        (SELECT at FROM erasures WHERE content_hash = ?)
+"""
+"""In one statement: its project's consent, the same trajectory, when that was forgotten."""
 KNOWN = (
     "SELECT id FROM trajectories WHERE id IN (SELECT value FROM json_each(?)) AND +project_id = ?"
 )

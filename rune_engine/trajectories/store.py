@@ -18,7 +18,7 @@ from rune_engine.models import Trajectory, TrajectoryDraft
 from rune_engine.readers import Row
 from rune_engine.trajectories import queries
 from rune_engine.trajectories.checks import check_draft, content_hash
-from rune_engine.trajectories.consent import require_recorded
+from rune_engine.trajectories.consent import require_consent, require_recorded
 from rune_engine.trajectories.records import is_distillable
 from rune_engine.trajectories.redaction import redact_draft
 
@@ -70,12 +70,9 @@ class TrajectoryStore:
         digest = content_hash(draft)
         distillable = is_distillable(draft)
         with self._database.changing() as connection:
-            require_recorded(connection, draft.project_id)
-            stored = _with_id(connection, trajectory_id)
-            stored = stored or connection.execute(queries.BY_CONTENT, [digest]).fetchall()
+            stored = _with_id(connection, trajectory_id) or _stored(connection, draft, digest)
             if stored:
                 return queries.whole(connection, stored)[0], True
-            _refuse_forgotten(connection, digest)
             trajectory = _stamped(draft, digest, trajectory_id or str(uuid.uuid4()))
             _insert(connection, trajectory, distillable)
         return trajectory, False
@@ -163,14 +160,25 @@ class TrajectoryStore:
         return [ProjectCounts(*row) for row in self._database.query(queries.COUNTS)]
 
 
-def _refuse_forgotten(connection: sqlite3.Connection, digest: str) -> None:
-    """What followed a session file once would bring back what the user had erased."""
-    erased = connection.execute(queries.ERASED, [digest]).fetchone()
-    if erased is not None:
+def _stored(connection: sqlite3.Connection, draft: TrajectoryDraft, digest: str) -> list[Row]:
+    """The row of the same trajectory, if there is one.
+
+    Raises:
+        ProjectOptedOutError: its project may not be recorded.
+        TrajectoryForgottenError: it was forgotten. What followed a session file once would bring
+            back what the user had erased.
+    """
+    asked = (draft.project_id, digest, digest)
+    consent, same, erased_at = connection.execute(queries.BEFORE_RECORDING, asked).fetchone()
+    require_consent(consent, draft.project_id)
+    if same is not None:
+        return connection.execute(queries.BY_ID, [same]).fetchall()
+    if erased_at is not None:
         raise TrajectoryForgottenError(
-            f"This trajectory was forgotten at {erased[0]} and is not stored again.",
+            f"This trajectory was forgotten at {erased_at} and is not stored again.",
             next_step="If it is to be remembered after all, record it with another description.",
         )
+    return []
 
 
 def _with_id(connection: sqlite3.Connection, trajectory_id: str | None) -> list[Row]:
