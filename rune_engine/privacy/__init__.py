@@ -9,7 +9,7 @@ Knows nothing of trajectories, jobs or databases. Importing it is light: `detect
 by the first text.
 """
 
-from rune_engine.privacy.glance import is_plainly_clean
+from rune_engine.privacy.glance import is_plain_name, is_plainly_clean
 from rune_engine.privacy.logs import RedactingFormatter
 from rune_engine.privacy.redaction import Redacted, redact, secrets_in
 from rune_engine.privacy.structures import redact_json, redact_name
@@ -17,6 +17,7 @@ from rune_engine.privacy.structures import redact_json, redact_name
 __all__ = [
     "Redacted",
     "RedactingFormatter",
+    "is_plain_name",
     "is_plainly_clean",
     "redact",
     "redact_json",

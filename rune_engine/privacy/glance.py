@@ -43,6 +43,11 @@ def is_plainly_clean(text: str) -> bool:
     return not may_hold_secret(text, text.lower())
 
 
+def is_plain_name(name: str) -> bool:
+    """Whether nothing in an identifier or name has a known form; it may look random."""
+    return _patterns().telling.search(name.lower()) is None
+
+
 def may_hold_secret(text: str, lowered: str) -> bool:
     """Whether it is worth looking closer; `lowered` is the text in lower case."""
     patterns = _patterns()

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from operator import attrgetter
 
 from pydantic import ValidationError
 
 from rune_engine.errors import InvalidTrajectoryError
 from rune_engine.models import Attempt, RunTaskParams, TrajectoryDraft
-from rune_engine.privacy import is_plainly_clean, redact_json, redact_name, secrets_in
+from rune_engine.privacy import (
+    is_plain_name,
+    is_plainly_clean,
+    redact_json,
+    redact_name,
+    secrets_in,
+)
 
 _NAMES = ("project_id", "task_type", "domain", "session_id", "agent_id")
-_clean_name = lru_cache(maxsize=1024)(redact_name)
-"""Names are short, and the same ones come with every trajectory."""
+_names_of = attrgetter(*_NAMES)
 _TEXTS = {"task_description", "test_suite", "attempts"}
 
 
@@ -72,9 +77,8 @@ def _changed(texts: dict[str, object]) -> dict[str, object]:
 
 
 def _changed_names(model: TrajectoryDraft | RunTaskParams) -> dict[str, object]:
-    given = {name: getattr(model, name) for name in _NAMES if getattr(model, name) is not None}
-    joined = "\n".join(given.values())
-    if redact_name(joined) == joined:
+    if is_plain_name("\n".join(filter(None, _names_of(model)))):
         return {}
-    clean = {name: _clean_name(value) for name, value in given.items()}
+    given = {name: getattr(model, name) for name in _NAMES if getattr(model, name) is not None}
+    clean = {name: redact_name(value) for name, value in given.items()}
     return {name: value for name, value in clean.items() if value != given[name]}
