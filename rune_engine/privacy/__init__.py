@@ -3,7 +3,8 @@
 `redact` takes a text, `redact_json` any JSON-ready value, `redact_name` an identifier. What was a
 secret becomes `[secret:KIND]`; the text around it stays, so that code remains code. The fixed forms
 of tokens come from `detect-secrets` and from `forms.py`; the rest is found by the name a value is
-given (`assignments.py`) or by how random it looks (`randomness.py`). A glance (`glance.py`, RE2) spares most texts all that.
+given (`assignments.py`) or by how random it looks (`randomness.py`). A glance (`glance.py`) spares
+most texts all that.
 
 Knows nothing of trajectories, jobs or databases. Importing it is light: `detect-secrets` is loaded
 by the first text.
