@@ -60,12 +60,16 @@ async def test_an_empty_file_holds_nothing(client: EngineClient, tmp_path: Path)
     assert job.result is not None and job.result["stored"] == 0
 
 
+LINES = 1500
+"""Some 35 batches: the kill comes long before the last."""
+
+
 async def test_a_killed_import_goes_on_and_stores_each_once(
     client: EngineClient, config: RuneConfig, tmp_path: Path
 ) -> None:
     long = [Attempt(generated_code="x = 1\n" * 1000, tests_passed=True)]
     file = tmp_path / "many.jsonl"
-    file.write_text("".join(f"{line(n, attempts=long)}\n" for n in range(250)))
+    file.write_text("".join(f"{line(n, attempts=long)}\n" for n in range(LINES)))
     job = await client.import_file(ImportParams(path=str(file)))
     await until_job(client, job, lambda seen: seen.progress > 0)
     kill_engine(config)
@@ -73,9 +77,9 @@ async def test_a_killed_import_goes_on_and_stores_each_once(
     job = await finished(client, await client.get_job(job.id))
     assert job.result is not None, job.error
     assert (job.attempt, job.result["refused"]) == (2, 0)
-    assert job.result["stored"] + job.result["duplicates"] == 250
-    assert job.result["stored"] < 250 or job.result["duplicates"] == 0
-    assert (await client.status()).trajectories == 250
+    assert job.result["stored"] + job.result["duplicates"] == LINES
+    assert job.result["stored"] < LINES or job.result["duplicates"] == 0
+    assert (await client.status()).trajectories == LINES
 
 
 @pytest.mark.parametrize("path", ["relative.jsonl", "/no/such/file", "/tmp", "/tmp\0"])
