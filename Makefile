@@ -2,14 +2,19 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+TORTURE := tests/crash tests/durability tests/sandbox/test_conformance.py \
+	tests/trainers/test_checkpoints_resume.py
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test torture lint format bench clean
 
 demo: .venv/ready  ## teach unseen projects and measure what is remembered
 	$(BIN)/rune demo
 
-test: .venv/ready  ## every test
-	$(BIN)/pytest
+test: .venv/ready  ## every test but the torture
+	$(BIN)/pytest $(TORTURE:%=--ignore=%)
+
+torture: .venv/ready  ## kill -9, power cuts, crowds, and every attack on the sandbox
+	$(BIN)/pytest $(TORTURE)
 
 lint: .venv/ready  ## style, types, layers
 	$(BIN)/ruff check .
