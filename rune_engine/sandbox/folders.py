@@ -61,7 +61,10 @@ def sweep(parent: Path, prefix: str) -> None:
 def _make(prefix: str, parent: Path) -> tuple[Path, int]:
     while True:
         path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue  # someone swept it, as nobody held it yet
         with suppress(OSError):  # not every network file system has locks; nor does it sweep then
             fcntl.flock(handle, fcntl.LOCK_EX)
         if path.exists():
