@@ -2,7 +2,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-TORTURE := tests/crash tests/durability tests/sandbox/test_conformance.py \
+TORTURE := tests/crash tests/durability tests/e2e/test_kill_real_work.py \
+	tests/sandbox/test_conformance.py tests/sandbox/test_killed_parent.py \
 	tests/trainers/test_checkpoints_resume.py
 
 .PHONY: demo test torture lint format bench clean
