@@ -19,16 +19,12 @@ from rune_engine.privacy.spans import Span
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """One pattern; `group` is the part of a match that is the secret, 0 the whole of it.
-
-    `in_run`: an anchor always stands within a run of the characters that tokens are made of.
-    """
+    """One pattern; `group` is the part of a match that is the secret, 0 the whole of it."""
 
     kind: str
     pattern: re.Pattern[str]
     anchors: tuple[str, ...]
     group: int = 0
-    in_run: bool = False
 
     def spans(self, text: str) -> Iterator[Span]:
         """Every secret of this form."""
@@ -43,10 +39,9 @@ class Form:
 
 
 def _own(kind: str, pattern: str, *anchors: str, group: int = 0, flags: int = re.ASCII) -> Form:
-    return Form(kind, re.compile(pattern, flags), anchors, group, in_run=group == 0)
+    return Form(kind, re.compile(pattern, flags), anchors, group)
 
 
-_RUN = re.compile(r"[a-z0-9_+/=.-]{12,}")
 _START = r"(?<![A-Za-z0-9])"
 _END = r"(?![A-Za-z0-9])"
 
@@ -183,18 +178,13 @@ more widely (basic authentication, Telegram, OpenAI, the npm and IBM assignments
 lines of keys).
 """
 
-_SHORT = {"slack-token"}
-"""Kinds whose secrets may be shorter than a run, or hold other characters."""
-
 
 def spans(text: str, lowered: str) -> Iterator[Span]:
     """Every secret of a known form, the most telling form first; `lowered` is the text in lower
     case."""
-    runs = "\n".join(_RUN.findall(lowered))
-    present: set[int] = set()
-    for anchor, in_run, numbers in _by_anchor():
-        if anchor in (runs if in_run else lowered):
-            present.update(numbers)
+    present = {
+        number for anchor, numbers in _by_anchor() if anchor in lowered for number in numbers
+    }
     for number in sorted(present):
         yield from all_forms()[number].spans(text)
 
@@ -206,13 +196,13 @@ def all_forms() -> tuple[Form, ...]:
 
 
 @cache
-def _by_anchor() -> tuple[tuple[str, bool, tuple[int, ...]], ...]:
-    """Every anchor once, whether it is to be looked for in runs alone, and its forms' places."""
-    places: dict[tuple[str, bool], list[int]] = {}
+def _by_anchor() -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Every anchor once, with the places of its forms."""
+    places: dict[str, list[int]] = {}
     for number, form in enumerate(all_forms()):
         for anchor in form.anchors:
-            places.setdefault((anchor, form.in_run), []).append(number)
-    return tuple((anchor, in_run, tuple(numbers)) for (anchor, in_run), numbers in places.items())
+            places.setdefault(anchor, []).append(number)
+    return tuple((anchor, tuple(numbers)) for anchor, numbers in places.items())
 
 
 def _from_library(path: str, kind: str, part: str, anchors: tuple[str, ...]) -> Iterator[Form]:
@@ -220,4 +210,4 @@ def _from_library(path: str, kind: str, part: str, anchors: tuple[str, ...]) -> 
     detector = getattr(import_module(f"detect_secrets.plugins.{module}"), name)
     for pattern in detector.denylist:
         group = 1 if part == "inner" and pattern.groups else 0
-        yield Form(kind, pattern, anchors, group, in_run=group == 0 and kind not in _SHORT)
+        yield Form(kind, pattern, anchors, group)
