@@ -35,28 +35,20 @@ _ODD = r"[A-Z0-9]"
 
 def is_plainly_clean(text: str) -> bool:
     """Whether a text holds nothing that is worth looking closer at."""
+    patterns = _patterns()
     try:
-        if _patterns().any.search(text) is None:
+        if patterns.any.search(text) is None:
             return True
+        if patterns.telling.search(text.lower()) is not None:
+            return False
+        return all(patterns.odd.search(run) is None for run in patterns.run.findall(text))
     except UnicodeEncodeError:  # half a character; RE2 reads UTF-8
         return False
-    return not may_hold_secret(text, text.lower())
 
 
 def is_plain_name(name: str) -> bool:
     """Whether nothing in an identifier or name has a known form; it may look random."""
     return _patterns().telling.search(name.lower()) is None
-
-
-def may_hold_secret(text: str, lowered: str) -> bool:
-    """Whether it is worth looking closer; `lowered` is the text in lower case."""
-    patterns = _patterns()
-    try:
-        if patterns.telling.search(lowered) is not None:
-            return True
-        return any(patterns.odd.search(run) is not None for run in patterns.run.findall(text))
-    except UnicodeEncodeError:
-        return True
 
 
 class _Patterns(NamedTuple):

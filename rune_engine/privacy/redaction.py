@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from rune_engine.privacy import assignments, forms, keys, randomness
-from rune_engine.privacy.glance import may_hold_secret
+from rune_engine.privacy.glance import is_plainly_clean
 from rune_engine.privacy.spans import MARKER, Span, marker, merge, replace
 
 _PASSES = 10
@@ -46,7 +46,7 @@ def is_clean(text: str) -> bool:
     Only keys have several lines: of all else a line that comes twice is looked at once, and the
     attempts at a task repeat most of theirs.
     """
-    if not may_hold_secret(text, _lower(text)):
+    if is_plainly_clean(text):
         return True
     if next(keys.spans(text), None) is not None:
         return False
