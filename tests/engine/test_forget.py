@@ -81,6 +81,25 @@ async def test_an_adapter_is_rebuilt_from_what_else_it_learnt(
     assert found is not None and found.id == rebuilt.result["adapter_id"]
 
 
+async def test_a_rebuilt_adapter_keeps_back_what_is_left_of_what_it_kept_back(
+    client: EngineClient, tmp_path: Path
+) -> None:
+    ids = [(await client.record(draft(number))).trajectory_id for number in range(4)]
+    model = str(base_model_folder(tmp_path))
+    params = DistillParams(
+        project_id="shop", base_model=model, trajectory_ids=ids[:2], kept_back_ids=ids[2:]
+    )
+    assert (await finished(client, await client.distill(params))).status == "succeeded"
+    (forgotten,) = (
+        await client.forget(ForgetParams(session_id="session-3", rebuild=True))
+    ).adapters
+    assert forgotten.rebuild is not None
+    rebuilt = await finished(client, await client.get_job(forgotten.rebuild))
+    assert rebuilt.status == "succeeded", rebuilt.error
+    assert sorted(rebuilt.params["trajectory_ids"]) == sorted(ids[:2])
+    assert rebuilt.params["kept_back_ids"] == [ids[2]]
+
+
 async def test_nothing_to_forget_ends_no_job(client: EngineClient) -> None:
     job = await client.run_task(RunTaskParams(task_description="Think a while"))
     with pytest.raises(NotFoundError, match="Nothing is stored"):
