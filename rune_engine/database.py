@@ -126,12 +126,11 @@ class Database:
         Raises:
             StorageError: readers kept the log in use for all of `seconds`.
         """
-        deadline = time.monotonic() + seconds
         with storage_errors(self.home), closing(self._engine.raw_connection()) as connection:
             cursor = connection.cursor()
             cursor.execute("PRAGMA query_only = OFF")
             cursor.execute("VACUUM")
-            self._empty_log(cursor, deadline)
+        self.fold_log(seconds=seconds)
 
     def fold_log(self, *, seconds: float = 30.0) -> None:
         """Write what is in the log to the file, and empty the log.
@@ -143,13 +142,10 @@ class Database:
         with storage_errors(self.home), closing(self._engine.raw_connection()) as connection:
             cursor = connection.cursor()
             cursor.execute("PRAGMA query_only = OFF")
-            self._empty_log(cursor, deadline)
-
-    def _empty_log(self, cursor: Any, deadline: float) -> None:
-        while cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-            if time.monotonic() >= deadline:
-                raise _busy(self.home)
-            time.sleep(_RETRY_SECONDS)
+            while cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                if time.monotonic() >= deadline:
+                    raise _busy(self.home)
+                time.sleep(_RETRY_SECONDS)
 
     def close(self) -> None:
         """Close every connection; the database may not be used after."""
