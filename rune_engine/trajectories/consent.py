@@ -10,16 +10,12 @@ import sqlite3
 from rune_engine import events
 from rune_engine.database import Database, driver
 from rune_engine.errors import ProjectOptedOutError
-
-_NEWEST = """
-SELECT kind, max(seq) FROM lifecycle_events
-WHERE subject = ? AND kind IN ('project_opted_out', 'project_opted_in')
-"""
+from rune_engine.trajectories import queries
 
 
 def is_recorded(connection: sqlite3.Connection, project_id: str) -> bool:
     """Whether trajectories of a project may be stored and learnt from."""
-    newest = connection.execute(_NEWEST, [project_id]).fetchone()
+    newest = connection.execute(queries.CONSENT, [project_id]).fetchone()
     return bool(newest[0] != "project_opted_out")
 
 
@@ -29,7 +25,7 @@ def require_recorded(connection: sqlite3.Connection, project_id: str) -> None:
     Raises:
         ProjectOptedOutError: its user turned recording off.
     """
-    require_consent(connection.execute(_NEWEST, [project_id]).fetchone()[0], project_id)
+    require_consent(connection.execute(queries.CONSENT, [project_id]).fetchone()[0], project_id)
 
 
 def require_consent(newest_kind: str | None, project_id: str) -> None:

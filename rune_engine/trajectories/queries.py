@@ -21,14 +21,16 @@ _NEWEST = "ORDER BY created_at DESC, id DESC"
 _OLDEST = "ORDER BY created_at, id"
 
 BY_ID = f"{_SELECT} WHERE id = ?"
-BEFORE_RECORDING = """
-SELECT (SELECT kind FROM (
-            SELECT kind, max(seq) FROM lifecycle_events
-            WHERE subject = ? AND kind IN ('project_opted_out', 'project_opted_in')
-        )),
-        (SELECT id FROM trajectories WHERE content_hash = ?),
-        (SELECT at FROM erasures WHERE content_hash = ?)
-"""
+CONSENT = (
+    "SELECT kind, max(seq) FROM lifecycle_events"
+    " WHERE subject = ? AND kind IN ('project_opted_out', 'project_opted_in')"
+)
+"""The newest word of a project's user, or NULL."""
+BEFORE_RECORDING = (
+    f"SELECT (SELECT kind FROM ({CONSENT})),"
+    " (SELECT id FROM trajectories WHERE content_hash = ?),"
+    " (SELECT at FROM erasures WHERE content_hash = ?)"
+)
 """In one statement: its project's consent, the same trajectory, when that was forgotten."""
 KNOWN = (
     "SELECT id FROM trajectories WHERE id IN (SELECT value FROM json_each(?)) AND +project_id = ?"
