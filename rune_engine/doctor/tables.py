@@ -7,12 +7,15 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from rune_engine import events, migrations
 from rune_engine.database import driver, utc_now
 from rune_engine.doctor.findings import Finding, Problem, Tools
 from rune_engine.doctor.ground import Ground, revision
+from rune_engine.models import EventKind
 from rune_engine.registry import lifecycle
+from rune_engine.registry.records import AdapterRecord
 
 _STATES = (
     "SELECT id, is_archived, forgotten_at, pass_rate, fitness_score, file_hash FROM adapter_records"
@@ -158,44 +161,28 @@ def _archive(tools: Tools, adapter_id: str, *, reason: str) -> None:
         lifecycle.archive(session, adapter_id, reason=reason, caused_by="doctor")
 
 
-def _tell_stored(tools: Tools, adapter_id: str) -> None:
+def _tell(
+    tools: Tools,
+    adapter_id: str,
+    *,
+    kind: EventKind,
+    facts: Callable[[AdapterRecord], dict[str, Any]],
+) -> None:
+    """Add the event that an adapter's row should have had."""
     with tools.database.writing() as session:
         record = lifecycle.get(session, adapter_id)
-        events.append(
-            session,
-            "adapter_stored",
-            adapter_id,
-            project_id=record.project_id,
-            caused_by="doctor",
-            **lifecycle.stored_facts(record),
-        )
+        project = record.project_id
+        told = facts(record)
+        events.append(session, kind, adapter_id, project_id=project, caused_by="doctor", **told)
 
 
-def _tell_archived(tools: Tools, adapter_id: str) -> None:
-    with tools.database.writing() as session:
-        project = lifecycle.get(session, adapter_id).project_id
-        reason = "it was found archived"
-        events.append(
-            session,
-            "adapter_archived",
-            adapter_id,
-            project_id=project,
-            caused_by="doctor",
-            reason=reason,
-        )
-
-
-def _tell_forgotten(tools: Tools, adapter_id: str) -> None:
-    with tools.database.writing() as session:
-        record = lifecycle.get(session, adapter_id)
-        events.append(
-            session,
-            "adapter_forgotten",
-            adapter_id,
-            project_id=record.project_id,
-            caused_by="doctor",
-            forgotten_at=record.forgotten_at,
-        )
+_tell_stored = partial(_tell, kind="adapter_stored", facts=lifecycle.stored_facts)
+_tell_archived = partial(
+    _tell, kind="adapter_archived", facts=lambda _: {"reason": "it was found archived"}
+)
+_tell_forgotten = partial(
+    _tell, kind="adapter_forgotten", facts=lambda row: {"forgotten_at": row.forgotten_at}
+)
 
 
 def _set_forgotten(tools: Tools, adapter_id: str) -> None:
