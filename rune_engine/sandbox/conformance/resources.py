@@ -33,34 +33,30 @@ for _ in range(TARGET["bytes"] // 2**24):
 time.sleep(0.3)
 """
 
-_MANY_PROCESSES = """
-def child():
-    block = bytearray(TARGET["bytes"] // 8)
-    block[::4096] = b"x" * len(block[::4096])
-    time.sleep(TARGET["hold_seconds"])
-    os._exit(0)
-
-def spawn():
-    for _ in range(8):
-        if os.fork() == 0:
-            child()
-
-attempt(spawn)
-time.sleep(TARGET["hold_seconds"])
-"""
-
-_WITHOUT_A_FIRST_THREAD = """
+_HOLD = """
 def hold():
     block = bytearray(TARGET["bytes"] // 8)
     block[::4096] = b"x" * len(block[::4096])
     time.sleep(TARGET["hold_seconds"])
     os._exit(0)
+"""
 
+_MANY_PROCESSES = f"""{_HOLD}
+def spawn():
+    for _ in range(8):
+        if os.fork() == 0:
+            hold()
+
+attempt(spawn)
+time.sleep(TARGET["hold_seconds"])
+"""
+
+_WITHOUT_A_FIRST_THREAD = f"""{_HOLD}
 def spawn():
     for _ in range(8):
         if os.fork() == 0:
             threading.Thread(target=hold).start()
-            libc.syscall({"x86_64": 60}.get(os.uname().machine, 93), 0)
+            libc.syscall({{"x86_64": 60}}.get(os.uname().machine, 93), 0)
 
 attempt(spawn)
 time.sleep(TARGET["hold_seconds"])
