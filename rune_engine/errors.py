@@ -12,6 +12,7 @@
     ├── ConflictError                the state of things forbids it
     │   ├── AdapterAlreadyExistsError
     │   ├── AdapterBaseModelMismatchError
+    │   ├── AdapterUnsupportedError  the back-end cannot run adapters of its kind
     │   ├── AdapterForgottenError
     │   ├── TrajectoryForgottenError
     │   ├── ProjectOptedOutError
@@ -33,7 +34,7 @@
     │   └── GenerationCancelledError
     ├── TrainingError
     │   └── TrainerDiedError         a signal ended it: out of memory, or somebody's kill
-    ├── DeviceMemoryError            the accelerator is full
+    ├── DeviceMemoryError            the accelerator, or the machine's memory, is full
     ├── EngineUnavailableError
     ├── ServiceManagerError          systemd or launchd is not there, or refused
     └── MissingExtraError            an optional dependency is not installed
@@ -119,6 +120,10 @@ class AdapterAlreadyExistsError(ConflictError):
 
 class AdapterBaseModelMismatchError(ConflictError):
     code = "adapter_base_model_mismatch"
+
+
+class AdapterUnsupportedError(ConflictError):
+    code = "adapter_unsupported"
 
 
 class AdapterForgottenError(ConflictError):

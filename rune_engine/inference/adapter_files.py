@@ -14,7 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rune_engine.errors import AdapterBaseModelMismatchError, AdapterCorruptedError
+from rune_engine.errors import (
+    AdapterBaseModelMismatchError,
+    AdapterCorruptedError,
+    AdapterUnsupportedError,
+)
 from rune_engine.inference.provider import AdapterRef
 
 WEIGHTS = "adapter_model.safetensors"
@@ -51,11 +55,15 @@ def check_weights(adapter: AdapterRef) -> None:
         raise _corrupted(adapter, f"its weights hash to {digest}, not {adapter.sha256}")
 
 
-def check_config(adapter: AdapterRef) -> None:
-    """Refuse a configuration that is not a plain LoRA.
+def check_config(adapter: AdapterRef, *, dora: bool = False) -> None:
+    """Refuse a configuration that is not a plain LoRA, nor a DoRA that the back-end can run.
+
+    Args:
+        dora: whether the back-end can run DoRA, which rescales the base model's own weights.
 
     Raises:
-        AdapterCorruptedError: it is missing, unreadable, or asks for more than a plain LoRA.
+        AdapterUnsupportedError: it is a DoRA, and the back-end cannot run one.
+        AdapterCorruptedError: it is missing, unreadable, or asks for more than that.
     """
     try:
         config = json.loads((adapter.path / CONFIG).read_text(encoding="utf-8"))
@@ -63,6 +71,13 @@ def check_config(adapter: AdapterRef) -> None:
         raise _corrupted(adapter, f"its {CONFIG} cannot be read ({error})") from error
     if not isinstance(config, dict):
         raise _corrupted(adapter, f"its {CONFIG} is not an object")
+    if config.get("use_dora") is True and not dora:
+        raise AdapterUnsupportedError(
+            f"Adapter {adapter.id} is a DoRA, which this back-end cannot run: it rescales the base "
+            "model's own weights, and no LoRA says the same.",
+            next_step="Serve it with the Transformers back-end, or distill again with the method "
+            "`lora` or `qlora`.",
+        )
     for key, allowed in _PLAIN_LORA.items():
         if not allowed(config.get(key)):
             raise _corrupted(adapter, f"its {CONFIG} sets {key} to {config.get(key)!r}")
@@ -108,7 +123,7 @@ _PLAIN_LORA: dict[str, Callable[[Any], bool]] = {
     "target_modules": _module_names,
     "init_lora_weights": lambda value: value is None or isinstance(value, bool),
     "bias": lambda value: value in (None, "none"),
-    "use_dora": _absent,
+    "use_dora": lambda value: value is None or isinstance(value, bool),
     "layer_replication": _absent,
     "modules_to_save": _absent,
     "trainable_token_indices": _absent,

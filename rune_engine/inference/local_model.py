@@ -152,7 +152,7 @@ class _Adapters:
         key = adapter_key(adapter)
         if key not in self._loaded:
             check_weights(adapter)
-            check_config(adapter)
+            check_config(adapter, dora=True)
             self._load(adapter.path, key)
         self._loaded[key] = adapter.id
         self._loaded.move_to_end(key)

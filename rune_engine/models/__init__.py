@@ -51,7 +51,7 @@ from rune_engine.models.jobs import (
     RunTaskParams,
     TaskResult,
 )
-from rune_engine.models.training import TrainerJob, TrainerResult
+from rune_engine.models.training import AdapterMethod, DistillMethod, TrainerJob, TrainerResult
 from rune_engine.models.trajectories import (
     MAX_ATTEMPTS_PER_TRAJECTORY,
     Attempt,
@@ -67,11 +67,13 @@ __all__ = [
     "MAX_TEXT_CHARS",
     "NAME_PATTERN",
     "AdapterInfo",
+    "AdapterMethod",
     "AdapterPage",
     "AdapterSource",
     "Attempt",
     "Because",
     "ConsolidationStatus",
+    "DistillMethod",
     "DistillParams",
     "DistillResult",
     "EngineHealth",

@@ -21,6 +21,7 @@ from rune_engine.registry.lora_config import LoraAdapterConfig
 MAX_WEIGHTS_BYTES = 4 * 1024**3
 MAX_HEADER_BYTES = 1024**2
 _ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
+_MAGNITUDE = re.compile(r"(?P<module>[A-Za-z0-9_.]{1,500})\.lora_magnitude_vector(?:\.weight)?")
 _NAME = re.compile(
     r"(?P<module>[A-Za-z0-9_.]{1,500})\.lora_(?:embedding_)?(?P<side>[AB])(?:\.weight)?"
 )
@@ -38,7 +39,7 @@ class _Tensor(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     dtype: Literal["F32", "F16", "BF16"]
-    shape: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+    shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, max_length=2)]
     data_offsets: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
 
 
@@ -88,21 +89,31 @@ def _check_layout(tensors: dict[str, _Tensor], data_bytes: int) -> None:
 
 
 def _check_names(tensors: dict[str, _Tensor], lora: LoraAdapterConfig) -> None:
-    """Every tensor is one half of a pair, for a target module, of the configuration's rank."""
-    sides: dict[str, set[str]] = {}
+    """Every tensor is a matrix of a target module's pair, of the configuration's rank, or with
+    DoRA that module's magnitudes; no module lacks one of them."""
+    wanted = {"A", "B", "magnitude"} if lora.use_dora else {"A", "B"}
+    parts: dict[str, set[str]] = {}
     for name, tensor in tensors.items():
-        match = _NAME.fullmatch(name)
-        if match is None:
-            raise _unusable(f"{name!r} is not the name of a LoRA matrix")
-        module, side = match["module"], match["side"]
+        module, part = _part(name, lora)
         if not any(f".{module}".endswith(f".{target}") for target in lora.target_modules):
             raise _unusable(f"{name!r} belongs to none of the target modules")
-        if tensor.shape[0 if side == "A" else 1] != lora.r:
+        if len(tensor.shape) != (1 if part == "magnitude" else 2):
+            raise _unusable(f"{name!r} has shape {tensor.shape}")
+        if part != "magnitude" and tensor.shape[0 if part == "A" else 1] != lora.r:
             raise _unusable(f"{name!r} has shape {tensor.shape}, but the rank is {lora.r}")
-        sides.setdefault(module, set()).add(side)
-    lonely = [module for module, found in sides.items() if found != {"A", "B"}]
-    if lonely or not sides:
+        parts.setdefault(module, set()).add(part)
+    lonely = [module for module, found in parts.items() if found != wanted]
+    if lonely or not parts:
         raise _unusable(f"{lonely[0]!r} lacks one of its matrices" if lonely else "it is empty")
+
+
+def _part(name: str, lora: LoraAdapterConfig) -> tuple[str, str]:
+    """The module that a tensor belongs to, and which part of its adapter it is."""
+    if match := _NAME.fullmatch(name):
+        return match["module"], match["side"]
+    if lora.use_dora and (match := _MAGNITUDE.fullmatch(name)):
+        return match["module"], "magnitude"
+    raise _unusable(f"{name!r} is not the name of a LoRA matrix")
 
 
 def _unusable(problem: str) -> InvalidInputError:
