@@ -25,7 +25,7 @@ from rune_engine.config import RuneConfig
 from rune_engine.database import Database, open_database, storage_errors, utc_now
 from rune_engine.errors import BackupError
 from rune_engine.home import not_writable
-from rune_engine.registry.durable import flush_folder, flush_to_disk
+from rune_engine.durable import flush_folder, flush_to_disk
 from rune_engine.registry.files import CONFIG_NAME, WEIGHTS_NAME
 
 _PRIVATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -31,7 +31,7 @@ from rune_engine.errors import (
 from rune_engine.file_systems import require_local
 from rune_engine.home import open_lock, prepare_home, try_lock
 from rune_engine.registry import lifecycle
-from rune_engine.registry.durable import flush_folder, make_folder, new_file
+from rune_engine.durable import flush_folder, make_folder, new_file
 from rune_engine.registry.files import CONFIG_NAME, WEIGHTS_NAME, AdapterFiles, Stored
 from rune_engine.registry.quarantine import Quarantine
 

@@ -34,7 +34,7 @@ from rune_engine.models import (
     Trajectory,
 )
 from rune_engine.registry import AdapterDraft, AdapterFilter, AdapterRegistry, AdapterWeights
-from rune_engine.registry.durable import flush_folder, flush_tree
+from rune_engine.durable import flush_folder, flush_tree
 from rune_engine.trajectories import TrajectoryStore
 
 _REGISTER_AT = 0.99

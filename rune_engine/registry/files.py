@@ -27,7 +27,7 @@ from rune_engine.errors import (
     AdapterCorruptedError,
     InvalidInputError,
 )
-from rune_engine.registry.durable import (
+from rune_engine.durable import (
     flush_folder,
     in_use,
     make_folder,

@@ -22,7 +22,7 @@ from rune_engine.errors import (
     StorageError,
 )
 from rune_engine.registry import AdapterFilter, AdapterRegistry, AdapterWeights
-from rune_engine.registry.durable import in_use
+from rune_engine.durable import in_use
 
 
 def visible(config: RuneConfig) -> set[str]:

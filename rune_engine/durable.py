@@ -1,6 +1,6 @@
 """Files that survive a power failure: written once, flushed, then made visible by name.
 
-Knows nothing of adapters. The order is always content, its folder, then whatever refers to it.
+Knows nothing of what is in them. The order is always content, its folder, then whatever refers to it.
 """
 
 from __future__ import annotations
