@@ -106,7 +106,8 @@ class RuneConfig(BaseSettings):
     home: Path = Field(default_factory=default_home)
     base_model: str = Field(
         default="rune-nano",
-        description="A shipped base model's name, a folder, or `scripted:FILE`.",
+        description="A name that `rune model list` shows, a folder, a .gguf file, or "
+        "`scripted:FILE`.",
     )
     idle_seconds: float = Field(
         default=900.0, gt=0, description="The engine ends itself after this long without work."
@@ -153,6 +154,11 @@ class RuneConfig(BaseSettings):
     def objects_path(self) -> Path:
         """Weights by content address; adapters' files are hard links to these."""
         return self.home / "objects"
+
+    @property
+    def models_path(self) -> Path:
+        """Base models that were pulled, one folder each."""
+        return self.home / "models"
 
     @property
     def jobs_path(self) -> Path:
