@@ -13,6 +13,7 @@ from rune_engine.errors import (
 )
 from rune_engine.extras import require
 from rune_engine.inference.provider import AdapterRef
+from rune_engine.model_store.resolve import resolve_trainable
 from rune_engine.models import (
     AdapterInfo,
     DistillParams,
