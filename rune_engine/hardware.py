@@ -156,9 +156,7 @@ def amd_accelerators(drivers: Path = Path("/sys/class/drm")) -> list[Accelerator
             continue
         free = int(total) - int(used) if used.isdigit() else None
         name = _read(device / "product_name") or f"AMD GPU {_read(device / 'device')}"
-        found.append(
-            Accelerator(kind="amd", name=name, memory_bytes=int(total), free_bytes=free)
-        )
+        found.append(Accelerator(kind="amd", name=name, memory_bytes=int(total), free_bytes=free))
     return found
 
 

@@ -26,9 +26,9 @@ from rune_engine.errors import (
     MissingExtraError,
     StorageError,
 )
-from rune_engine.model_store.resolve import resolve_trainable
 from rune_engine.extras import require
 from rune_engine.jobs.store import JobStore
+from rune_engine.model_store.resolve import resolve_trainable
 from rune_engine.models import ConsolidationStatus, DistillParams, JobKind
 
 log = logging.getLogger(__name__)

@@ -22,9 +22,9 @@ from rune_engine.errors import (
     RuneError,
     SandboxUnavailableError,
 )
-from rune_engine.model_store.resolve import resolve
 from rune_engine.extras import require
 from rune_engine.file_systems import file_system_of, is_network
+from rune_engine.model_store.resolve import resolve
 from rune_engine.sandbox.sandbox import Sandbox
 
 _OLDEST_PYTHON = (3, 11)

@@ -63,7 +63,9 @@ class CatalogueModel:
         return f"{self.repository}-GGUF"
 
 
-def _qwen(size: str, shape: ModelShape, licence: str = "apache-2.0", note: str = "") -> CatalogueModel:
+def _qwen(
+    size: str, shape: ModelShape, licence: str = "apache-2.0", note: str = ""
+) -> CatalogueModel:
     name = f"qwen2.5-coder-{size}"
     return CatalogueModel(
         name=name,

@@ -42,7 +42,8 @@ class Reference:
         known = self.known
         if known is None or self.revision:
             return str(self)
-        return f"{known.name}{f':{self.file}' if self.file else ''}"
+        file = (self.file or "").lower().removeprefix(f"{known.id}-")
+        return f"{known.name}{f':{file}' if file else ''}"
 
 
 def parse(name: str) -> Reference | None:
@@ -53,9 +54,15 @@ def parse(name: str) -> Reference | None:
             repository = known.gguf_repository if short["file"] else known.repository
             return Reference(repository, file=short["file"])
     full = _HUB_NAME.fullmatch(name)
-    if full is None or ".." in name or name.endswith(".gguf") and ":" not in name:
+    if full is None or ".." in name or (name.endswith(".gguf") and ":" not in name):
         return None
     return Reference(full["repository"], full["revision"], full["file"])
+
+
+def names_file(asked: str, stem: str) -> bool:
+    """Whether `asked` is a GGUF model's file name without its ending, or the end of that name."""
+    asked, stem = asked.lower().removesuffix(".gguf"), stem.lower()
+    return stem == asked or stem.endswith((f"-{asked}", f".{asked}"))
 
 
 def parse_or_refuse(name: str) -> Reference:

@@ -17,7 +17,7 @@ import base_models
 from rune_engine.durable import remove as remove_entry
 from rune_engine.errors import BaseModelCorruptedError, BaseModelNotFoundError
 from rune_engine.model_store.catalogue import DISTILLATION_NOTE
-from rune_engine.model_store.names import Reference
+from rune_engine.model_store.names import Reference, names_file
 from rune_engine.models.base import Model
 
 _CHUNK = 1024**2
@@ -51,7 +51,7 @@ class PulledModel(Model):
     id: str
     folder: Path
     source: Source
-    gguf: list[str] = []
+    gguf: list[str] = Field(default_factory=list)
 
     @property
     def reference(self) -> Reference:
@@ -179,7 +179,7 @@ def _is(model: PulledModel, wanted: Reference) -> bool:
     source = model.source
     if source.repository.lower() != wanted.repository.lower():
         return False
-    if wanted.file and (source.file or "").lower() != wanted.file.lower():
+    if wanted.file and not names_file(wanted.file, source.file or ""):
         return False
     revision = wanted.revision
     if revision is None or revision == source.revision:

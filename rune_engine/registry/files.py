@@ -22,11 +22,6 @@ from io import BufferedReader
 from pathlib import Path
 
 from rune_engine.config import RuneConfig
-from rune_engine.errors import (
-    AdapterAlreadyExistsError,
-    AdapterCorruptedError,
-    InvalidInputError,
-)
 from rune_engine.durable import (
     flush_folder,
     in_use,
@@ -34,6 +29,11 @@ from rune_engine.durable import (
     new_file,
     remove,
     swept,
+)
+from rune_engine.errors import (
+    AdapterAlreadyExistsError,
+    AdapterCorruptedError,
+    InvalidInputError,
 )
 from rune_engine.registry.lora_config import LoraAdapterConfig, parse_lora_config
 from rune_engine.registry.weights import MAX_WEIGHTS_BYTES, check_weights
