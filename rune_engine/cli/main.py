@@ -19,6 +19,7 @@ from rune_engine.cli import (
     history,
     jobs,
     memory,
+    model,
     project,
     run_suite,
     sandbox,
@@ -46,6 +47,7 @@ GROUPS = {
     "daemon": daemon.app,
     "jobs": jobs.app,
     "adapters": memory.adapters,
+    "model": model.app,
     "sandbox": sandbox.app,
 }
 
