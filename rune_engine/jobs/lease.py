@@ -13,8 +13,9 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
-from rune_engine.errors import StorageError
+from rune_engine.errors import RuneError, StorageError
 from rune_engine.events import EventLog
 from rune_engine.hardware import has_accelerator
 from rune_engine.inference.factory import ProviderPool
@@ -215,7 +216,7 @@ class AcceleratorLease:
         if failure is not None:
             raise failure
 
-    async def _wake(self, caused_by: str, **facts: object) -> dict[str, Exception]:
+    async def _wake(self, caused_by: str, **facts: Any) -> dict[str, RuneError]:
         failures = await self._sleepers.wake()
         for name, failure in failures.items():
             log.error("Serving %s could not be woken: %s", name, failure)
@@ -225,11 +226,12 @@ class AcceleratorLease:
             except StorageError as error:
                 # Then the next engine wakes it once more, which changes nothing.
                 log.warning("That serving woke could not be written down: %s", error)
-        return dict(failures)
+        return failures
 
-    async def _tell(self, kind: EventKind, caused_by: str, **facts: object) -> None:
-        append = self._events.append
-        await asyncio.to_thread(append, kind, SUBJECT, caused_by=caused_by, **facts)
+    async def _tell(self, kind: EventKind, caused_by: str, **facts: Any) -> None:
+        await asyncio.to_thread(
+            lambda: self._events.append(kind, SUBJECT, caused_by=caused_by, **facts)
+        )
 
 
 async def _to_the_end(work: Coroutine[None, None, None]) -> None:

@@ -51,6 +51,14 @@ from rune_engine.models.jobs import (
     RunTaskParams,
     TaskResult,
 )
+from rune_engine.models.probing import (
+    Check,
+    CheckStatus,
+    KnownAdapter,
+    KnownAnswer,
+    ProbeJob,
+    ProbeLine,
+)
 from rune_engine.models.training import TrainerJob, TrainerResult
 from rune_engine.models.trajectories import (
     MAX_ATTEMPTS_PER_TRAJECTORY,
@@ -71,6 +79,8 @@ __all__ = [
     "AdapterSource",
     "Attempt",
     "Because",
+    "Check",
+    "CheckStatus",
     "ConsolidationStatus",
     "DistillParams",
     "DistillResult",
@@ -95,12 +105,16 @@ __all__ = [
     "JobKind",
     "JobPage",
     "JobStatus",
+    "KnownAdapter",
+    "KnownAnswer",
     "LearntRole",
     "LifecycleEvent",
     "MemoryStatus",
     "Model",
     "Name",
     "Outcome",
+    "ProbeJob",
+    "ProbeLine",
     "ProjectState",
     "ProjectStatus",
     "RecordedTrajectory",
