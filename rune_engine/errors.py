@@ -21,6 +21,7 @@
     │   └── NothingToDistillError
     ├── StorageError
     │   ├── AdapterCorruptedError
+    │   ├── BaseModelCorruptedError
     │   ├── DatabaseBusyError
     │   ├── DiskFullError
     │   ├── HomeNotWritableError
@@ -36,6 +37,7 @@
     │   └── TrainerDiedError         a signal ended it: out of memory, or somebody's kill
     ├── DeviceMemoryError            the accelerator is full
     ├── EngineUnavailableError
+    ├── ModelHubError                the hub of base models is out of reach, or refused
     ├── ServiceManagerError          systemd or launchd is not there, or refused
     └── MissingExtraError            an optional dependency is not installed
 
@@ -158,6 +160,10 @@ class AdapterCorruptedError(StorageError):
     code = "adapter_corrupted"
 
 
+class BaseModelCorruptedError(StorageError):
+    code = "base_model_corrupted"
+
+
 class DatabaseBusyError(StorageError):
     code = "database_busy"
     http_status = 503
@@ -227,6 +233,11 @@ class EngineUnavailableError(RuneError):
     code = "engine_unavailable"
     http_status = 503
     retryable = True
+
+
+class ModelHubError(RuneError):
+    code = "model_hub"
+    http_status = 502
 
 
 class ServiceManagerError(RuneError):
