@@ -120,6 +120,16 @@ class RuneConfig(BaseSettings):
         default=30.0, ge=0, description="What a killed training loses at most, in seconds of it."
     )
     serving: ServingSettings = ServingSettings()
+    openai_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="Loopback port of the OpenAI-compatible endpoint; null is off, 0 any free one.",
+    )
+    openai_project: str | None = Field(
+        default=None,
+        description="The project of requests to the model `rune` that name none.",
+    )
     sandbox: SandboxLimits = SandboxLimits()
     consolidation: ConsolidationSettings = ConsolidationSettings()
     exclusive: Literal["auto", "always", "never"] = Field(
@@ -168,6 +178,11 @@ class RuneConfig(BaseSettings):
     @property
     def logs_path(self) -> Path:
         return self.home / "logs"
+
+    @property
+    def openai_key_path(self) -> Path:
+        """What clients of the OpenAI-compatible endpoint have to show."""
+        return self.home / "openai.key"
 
     @property
     def tracking_path(self) -> Path:

@@ -16,6 +16,7 @@
     │   ├── TrajectoryForgottenError
     │   ├── ProjectOptedOutError
     │   ├── EngineRunningError       it must not run for this
+    │   ├── PortTakenError           something else listens there
     │   ├── StaleAttemptError        the job has been taken up by somebody else
     │   └── NothingToDistillError
     ├── StorageError
@@ -137,6 +138,10 @@ class ProjectOptedOutError(ConflictError):
 
 class EngineRunningError(ConflictError):
     code = "engine_running"
+
+
+class PortTakenError(ConflictError):
+    code = "port_taken"
 
 
 class StaleAttemptError(ConflictError):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from rune_engine.config import RuneConfig
@@ -48,9 +49,18 @@ def _is_scripted(folder: Path) -> bool:
 class ProviderPool:
     """One provider per base model, made at first use and closed together."""
 
-    def __init__(self, config: RuneConfig) -> None:
+    def __init__(
+        self,
+        config: RuneConfig,
+        create: Callable[[str, RuneConfig], InferenceProvider] = create_provider,
+    ) -> None:
         self._config = config
+        self._create = create
         self._providers: dict[str, InferenceProvider] = {}
+
+    def name_of(self, base_model: str | None) -> str:
+        """The name under which `base_model` is kept, the configured one by default."""
+        return base_model or self._config.base_model
 
     def get(self, base_model: str | None = None) -> InferenceProvider:
         """The provider for `base_model`, the configured one by default.
@@ -58,10 +68,14 @@ class ProviderPool:
         Raises:
             BaseModelNotFoundError: no such base model.
         """
-        name = base_model or self._config.base_model
+        name = self.name_of(base_model)
         if name not in self._providers:
-            self._providers[name] = create_provider(name, self._config)
+            self._providers[name] = self._create(name, self._config)
         return self._providers[name]
+
+    def everyone(self) -> dict[str, InferenceProvider]:
+        """Every provider made so far, by name."""
+        return dict(self._providers)
 
     def statuses(self) -> list[ProviderStatus]:
         """What every provider made so far says of itself."""
@@ -71,11 +85,3 @@ class ProviderPool:
         """Close every provider; the pool may be used again after."""
         providers, self._providers = list(self._providers.values()), {}
         await asyncio.gather(*(provider.close() for provider in providers))
-
-    async def sleep_all(self) -> None:
-        """Put every provider to sleep; none may be generating."""
-        await asyncio.gather(*(provider.sleep() for provider in self._providers.values()))
-
-    async def wake_all(self) -> None:
-        """Wake every provider."""
-        await asyncio.gather(*(provider.wake() for provider in self._providers.values()))
