@@ -6,7 +6,8 @@ from importlib.util import find_spec
 
 from rune_engine.errors import MissingExtraError
 
-_EXTRAS = {"torch": ("torch", "transformers", "peft", "safetensors")}
+_TORCH = ("torch", "transformers", "peft", "safetensors")
+_EXTRAS = {"torch": _TORCH, "qlora": (*_TORCH, "bitsandbytes")}
 
 
 def require(extra: str, purpose: str) -> None:
