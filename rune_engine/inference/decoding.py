@@ -19,7 +19,7 @@ from rune_engine.inference.lora import LoraLayers, Part
 from rune_engine.inference.prefixes import Prefixes
 from rune_engine.inference.reading import Reading, Seat
 from rune_engine.inference.rows import Row
-from rune_engine.inference.sampling import pick
+from rune_engine.inference.torch_sampling import pick
 
 MAX_ROWS = 32
 _READ_AT_ONCE = {"cpu": 512, "cuda": 4096}
