@@ -116,6 +116,8 @@ def _is_off(key: str, value: Any) -> bool:
 
 def _told(problem: Any) -> str:
     where = ".".join(map(str, problem["loc"]))[:200]
+    if problem["type"] == "missing":
+        return f"it lacks {where}"
     value = problem["input"]
     shown = repr(value)[:100] if isinstance(value, str | int | float) else type(value).__name__
     return f"it sets {where} to {shown} ({problem['msg']})"
