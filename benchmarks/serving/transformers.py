@@ -35,6 +35,7 @@ from rune_engine.inference.transformers import TransformersProvider
 
 FLEET, BUDGET_FOR = 200, 25
 ADAPTERS_BYTES = 4 * 1024**3
+END = 2
 WORDS = ("sort", "the", "rows", "by", "key", "then", "merge", "pairs", "of", "names", "into", "one")
 
 
@@ -114,10 +115,13 @@ class Direct:
                 attention_mask=made["attention_mask"],
                 do_sample=False,
                 max_new_tokens=tokens,
-                eos_token_id=None,
+                eos_token_id=END,
+                pad_token_id=0,
             )
-            self._tokenizer.batch_decode(out, skip_special_tokens=True)
-        side.tokens += (out.shape[1] - made["input_ids"].shape[1]) * len(texts)
+            made_tokens = out[:, made["input_ids"].shape[1] :].tolist()
+            self._tokenizer.batch_decode(made_tokens, skip_special_tokens=True)
+        # What comes after a row's end is padding, and no answer.
+        side.tokens += sum(row.index(END) + 1 if END in row else len(row) for row in made_tokens)
 
     def reload_seconds(self, adapter: AdapterRef) -> float:
         """Loading the base model and an adapter anew, as without switching."""

@@ -42,7 +42,7 @@ def _no_numbers(row: Row) -> RuneError:
 
 
 def _logprob(logits: torch.Tensor, token: int) -> float:
-    values = logits.float()
+    values = logits.double()
     return float(values[token] - values.logsumexp(-1))
 
 
