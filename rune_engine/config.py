@@ -92,6 +92,11 @@ class ServingSettings(BaseModel):
     adapter_memory_bytes: int = Field(
         default=1024**3, ge=0, description="What adapters that are kept loaded may take."
     )
+    prefix_memory_bytes: int = Field(
+        default=512 * 1024**2,
+        ge=0,
+        description="What recent conversations, kept to go on from, may take.",
+    )
     vllm_url: str = "http://127.0.0.1:8000"
     ollama_url: str = "http://127.0.0.1:11434"
 

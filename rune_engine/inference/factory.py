@@ -34,7 +34,7 @@ def create_provider(base_model: str, config: RuneConfig) -> InferenceProvider:
     if _is_scripted(found.path):
         return ScriptedProvider(found.path / SCRIPT_NAME, found.id)
     return TransformersProvider(
-        found.id, found.path, config.model_threads, config.worker_idle_seconds
+        found.id, found.path, config.model_threads, config.worker_idle_seconds, config.serving
     )
 
 

@@ -100,13 +100,19 @@ def make_adapter(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     peft = pytest.importorskip("peft")
     from transformers import AutoModelForCausalLM
 
-    def make(name: str, seed: int, modules: Sequence[str] = ALL_LINEAR) -> AdapterRef:
+    def make(
+        name: str,
+        seed: int,
+        modules: Sequence[str] = ALL_LINEAR,
+        strength: float = 0.3,
+        **settings: Any,
+    ) -> AdapterRef:
         torch.manual_seed(seed)
-        lora = peft.LoraConfig(r=4, lora_alpha=8, target_modules=list(modules))
+        lora = peft.LoraConfig(r=4, lora_alpha=8, target_modules=list(modules), **settings)
         model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base_folder), lora)
         for parameter_name, parameter in model.named_parameters():
             if "lora_B" in parameter_name:
-                torch.nn.init.normal_(parameter, std=0.3)
+                torch.nn.init.normal_(parameter, std=strength)
         folder = tmp_path_factory.mktemp("adapter") / name
         model.save_pretrained(folder)
         return AdapterRef(name, folder, sha256_of(folder), BASE_MODEL_ID)
