@@ -164,6 +164,11 @@ class RuneConfig(BaseSettings):
         return self.home / "logs"
 
     @property
+    def gguf_path(self) -> Path:
+        """GGUF files made of adapters and base models; may be deleted at any time."""
+        return self.home / "gguf"
+
+    @property
     def tracking_path(self) -> Path:
         """MLflow's SQLite file."""
         return self.home / "mlflow.db"

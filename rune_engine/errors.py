@@ -20,6 +20,7 @@
     │   └── NothingToDistillError
     ├── StorageError
     │   ├── AdapterCorruptedError
+    │   ├── BaseModelCorruptedError
     │   ├── DatabaseBusyError
     │   ├── DiskFullError
     │   ├── HomeNotWritableError
@@ -151,6 +152,10 @@ class StorageError(RuneError):
 
 class AdapterCorruptedError(StorageError):
     code = "adapter_corrupted"
+
+
+class BaseModelCorruptedError(StorageError):
+    code = "base_model_corrupted"
 
 
 class DatabaseBusyError(StorageError):

@@ -12,36 +12,61 @@ from pathlib import Path
 import base_models
 from rune_engine.config import RuneConfig
 from rune_engine.errors import BaseModelNotFoundError
+from rune_engine.inference.llama import LlamaProvider, gguf_base_model_id
 from rune_engine.inference.provider import InferenceProvider, ProviderStatus
 from rune_engine.inference.scripted import SCRIPT_NAME, ScriptedProvider
 from rune_engine.inference.transformers import TransformersProvider
 
 _SCRIPTED = "scripted:"
+_GGUF = ".gguf"
 
 
 def create_provider(base_model: str, config: RuneConfig) -> InferenceProvider:
     """Make the provider for `base_model`; nothing is started yet.
 
     Args:
-        base_model: a shipped base model's name, a model folder, or `scripted:FILE`.
+        base_model: a shipped base model's name, a model folder, a `.gguf` file, or `scripted:FILE`.
 
     Raises:
         BaseModelNotFoundError: none of these is there.
-        InvalidInputError: the script is not one.
+        BaseModelCorruptedError: the `.gguf` file is none.
+        InvalidInputError: the script is not one, or the back-end does not know a setting.
     """
     if base_model.startswith(_SCRIPTED):
         script = Path(base_model.removeprefix(_SCRIPTED)).expanduser()
         if not script.is_file():
             raise _not_found(base_model)
         return ScriptedProvider(script)
+    if base_model.endswith(_GGUF):
+        return _gguf_file(base_model, config)
     try:
         found = base_models.describe(base_model)
     except FileNotFoundError as error:
         raise _not_found(base_model) from error
     if _is_scripted(found.path):
         return ScriptedProvider(found.path / SCRIPT_NAME, found.id)
+    if config.serving.backend == "llama":
+        return _llama(found.id, found.path, config)
     return TransformersProvider(
         found.id, found.path, config.model_threads, config.worker_idle_seconds
+    )
+
+
+def _gguf_file(base_model: str, config: RuneConfig) -> LlamaProvider:
+    file = Path(base_model).expanduser()
+    if not file.is_file():
+        raise _not_found(base_model)
+    return _llama(gguf_base_model_id(file), file, config)
+
+
+def _llama(base_model_id: str, model: Path, config: RuneConfig) -> LlamaProvider:
+    return LlamaProvider(
+        base_model_id,
+        model,
+        config.gguf_path,
+        config.model_threads,
+        config.worker_idle_seconds,
+        serving=config.serving,
     )
 
 
@@ -57,7 +82,8 @@ def _not_found(base_model: str) -> BaseModelNotFoundError:
     shipped = ", ".join(base_models.shipped()) or "none"
     return BaseModelNotFoundError(
         f"There is no base model {base_model!r}. Shipped with Rune: {shipped}.",
-        next_step="Name a shipped one, a folder with a config.json, or scripted:FILE.",
+        next_step="Name a shipped one, a folder with a config.json, a .gguf file, or "
+        "scripted:FILE.",
     )
 
 

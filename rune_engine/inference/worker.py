@@ -15,7 +15,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
@@ -209,6 +209,25 @@ def _private_pipes() -> tuple[IO[bytes], IO[bytes]]:
     return requests, replies
 
 
+def serve(load: Callable[[], WorkerModel]) -> None:
+    """Load a model and serve it on stdin and stdout, until the process ends.
+
+    One that is refused is an answer to the first calls; then the process ends.
+    """
+    requests, replies = _private_pipes()
+    inbox = Inbox(requests)
+    # Read by the libraries as they load: no network, and no spinning beside other processes.
+    os.environ.update(HF_HUB_OFFLINE="1", OMP_WAIT_POLICY="PASSIVE", TOKENIZERS_PARALLELISM="false")
+    try:
+        model = load()
+    except RuneError as error:
+        for job in inbox.take(wait=True):
+            replies.write(to_line({"id": job.id, "error": error.to_envelope()}))
+        replies.flush()
+        return
+    Worker(model, inbox, replies).run()
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Load the model and serve it."""
     parser = argparse.ArgumentParser(description="Rune's model worker.")
@@ -216,18 +235,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--max-adapters", type=int, default=16)
     options = parser.parse_args(argv)
-    requests, replies = _private_pipes()
-    inbox = Inbox(requests)
-    # Read by the libraries as they load: no network, and no spinning beside other processes.
-    os.environ.update(HF_HUB_OFFLINE="1", OMP_WAIT_POLICY="PASSIVE", TOKENIZERS_PARALLELISM="false")
 
-    import torch
+    def load() -> WorkerModel:
+        import torch
 
-    from rune_engine.inference.local_model import LocalModel
+        from rune_engine.inference.local_model import LocalModel
 
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    Worker(LocalModel(options.model, options.max_adapters), inbox, replies).run()
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        return LocalModel(options.model, options.max_adapters)
+
+    serve(load)
 
 
 if __name__ == "__main__":
