@@ -115,9 +115,18 @@ class NativeContext:
     Args:
         context: tokens that each sequence can hold.
         sequences: neighbours among them are decoded faster together.
+        exact: keep keys and values in float32; by default they are rounded to half of it.
     """
 
-    def __init__(self, model: NativeModel, *, context: int, sequences: int, threads: int) -> None:
+    def __init__(
+        self,
+        model: NativeModel,
+        *,
+        context: int,
+        sequences: int,
+        threads: int,
+        exact: bool = False,
+    ) -> None:
         settings = llama.llama_context_default_params()
         settings.n_ctx = context * sequences
         settings.n_batch = settings.n_ubatch = BATCH_TOKENS
@@ -127,6 +136,8 @@ class NativeContext:
         # attention sums in half precision, and is slower here on a CPU.
         settings.kv_unified = False
         settings.flash_attn_type = 0 if not llama.llama_supports_gpu_offload() else -1
+        if exact:
+            settings.type_k = settings.type_v = llama.GGML_TYPE_F32
         settings.no_perf = True
         self._pointer = llama.llama_init_from_model(model.pointer, settings)
         if not self._pointer:

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from rune_engine.errors import (
     DeviceMemoryError,
@@ -101,8 +101,10 @@ class Worker:
         self._jobs: dict[Row, Job] = {}
         self._decoding: set[Row] = set()
 
-    def run(self) -> None:
-        """Serve until the process ends."""
+    def run(self, jobs: Iterable[Job]) -> NoReturn:
+        """Serve `jobs`, and what comes after them, until the process ends."""
+        for job in jobs:
+            self._open(job)
         while True:
             for job in self._inbox.take(wait=not self._jobs):
                 self._open(job)
@@ -212,20 +214,23 @@ def _private_pipes() -> tuple[IO[bytes], IO[bytes]]:
 def serve(load: Callable[[], WorkerModel]) -> None:
     """Load a model and serve it on stdin and stdout, until the process ends.
 
-    One that is refused is an answer to the first calls; then the process ends.
+    One that is refused is an answer to the calls that wait for it; the next ones try again.
     """
     requests, replies = _private_pipes()
     inbox = Inbox(requests)
     # Read by the libraries as they load: no network, and no spinning beside other processes.
     os.environ.update(HF_HUB_OFFLINE="1", OMP_WAIT_POLICY="PASSIVE", TOKENIZERS_PARALLELISM="false")
-    try:
-        model = load()
-    except RuneError as error:
-        for job in inbox.take(wait=True):
-            replies.write(to_line({"id": job.id, "error": error.to_envelope()}))
-        replies.flush()
-        return
-    Worker(model, inbox, replies).run()
+    while True:
+        jobs = inbox.take(wait=True)
+        try:
+            model = load()
+        except RuneError as error:
+            for job in jobs:
+                inbox.done(job)
+                replies.write(to_line({"id": job.id, "error": error.to_envelope()}))
+            replies.flush()
+        else:
+            Worker(model, inbox, replies).run(jobs)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -55,7 +55,7 @@ def transformers(base: Path, adapters: Sequence[AdapterRef], _scratch: Path) -> 
 
 def llama(base: Path, adapters: Sequence[AdapterRef], scratch: Path) -> Backend:
     pytest.importorskip("llama_cpp")
-    serving = ServingSettings(context=16_384)
+    serving = ServingSettings(context=16_384, precision="float32")
     provider = LlamaProvider(BASE_MODEL_ID, base, scratch / "gguf", 1, 60.0, serving=serving)
     return Backend(provider, adapters)
 
