@@ -25,10 +25,11 @@ from rune_engine.gguf.reading import (
 )
 from rune_engine.gguf.tensors import tensors_sha256
 
-_FLOATS = {0: "<f4", 1: "<f2", 30: "<u2"}
-_EXPONENTS = {0: ("<u4", 0x7F800000), 1: ("<u2", 0x7C00), 30: ("<u2", 0x7F80)}
+_NO_WEIGHTS = (24, 25, 26, 27, 28)
+"""Integers and float64: llama.cpp loads them, and ends the process as it multiplies."""
+_EXPONENTS = {0: ("<u4", 0x7F800000), 1: ("<u2", 0x7C00)}
+"""How to read a number of each type of adapters, and the bits that are set in what is none."""
 _CHUNK = 4 * 1024**2
-_LORA_TYPES = (0, 1)
 _MAX_LAYERS = 1000
 _COUNTS = {
     **{"block_count": _MAX_LAYERS, "context_length": 2**31 - 1, "embedding_length": 2**20},
@@ -52,6 +53,9 @@ def check_base(path: Path) -> Gguf:
         raise MalformedGguf(f"it is of the type {found.keys['general.type']!r}, not a model")
     if not found.tensors:
         raise MalformedGguf("it has no tensors")
+    for tensor in found.tensors.values():
+        if tensor.type in _NO_WEIGHTS:
+            raise MalformedGguf(f"the tensor {tensor.name} has the type {tensor.type}")
     _check_tokenizer(found)
     if architecture == "qwen2":
         _check_qwen2(found)
@@ -168,7 +172,7 @@ def _check_pairs(tensors: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> N
             raise MalformedGguf(f"{name} has only one of A and B")
         if name not in base or name == "token_embd.weight":
             raise MalformedGguf(f"{name} is not a layer of the base model")
-        if a.type not in _LORA_TYPES or b.type not in _LORA_TYPES:
+        if a.type not in _EXPONENTS or b.type not in _EXPONENTS:
             raise MalformedGguf(f"{name} has the types {a.type} and {b.type}")
         flat = len(a.shape) == len(b.shape) == len(base[name].shape) == 2
         if not flat or (a.shape[0], b.shape[1]) != base[name].shape or a.shape[1] != b.shape[0]:
