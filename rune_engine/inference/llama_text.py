@@ -5,19 +5,15 @@ The tokens are those of the Transformers tokenizer that the file was made of.
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections.abc import Sequence
-from datetime import datetime
 from functools import cached_property
-from typing import Any
 
 import jinja2
-from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from rune_engine.errors import InvalidInputError
 from rune_engine.gguf import keys
+from rune_engine.gguf.chat import chat_template
 from rune_engine.gguf.reading import Gguf
 from rune_engine.gguf.tokenizers import CONTROL
 from rune_engine.inference.llama_native import NativeModel
@@ -110,24 +106,9 @@ class LlamaText:
 
     @cached_property
     def _template(self) -> jinja2.Template:
-        """The chat template, in a sandbox: it comes with the model, from anywhere."""
         source = self._keys.get(_TEMPLATE)
         if source is None:
             raise InvalidInputError(
                 "This model has no chat template.", next_step="Send a raw prompt, or another model."
             )
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
-        )
-        environment.filters["tojson"] = _to_json
-        environment.globals["raise_exception"] = _refuse
-        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-        return environment.from_string(source)
-
-
-def _to_json(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
-def _refuse(message: str) -> None:
-    raise jinja2.TemplateError(message)
+        return chat_template(source)
