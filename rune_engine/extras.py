@@ -9,6 +9,7 @@ from rune_engine.errors import MissingExtraError
 _EXTRAS = {
     "torch": ("torch", "transformers", "peft", "safetensors"),
     "llama": ("llama_cpp", "gguf"),
+    "models": ("huggingface_hub",),
 }
 
 

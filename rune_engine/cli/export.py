@@ -8,15 +8,16 @@ from typing import Annotated
 
 import typer
 
-import base_models
 from rune_engine.cli.session import out as console
 from rune_engine.config import RuneConfig, load_config
-from rune_engine.database import open_database, storage_errors
+from rune_engine.database import open_database
 from rune_engine.errors import BaseModelNotFoundError
 from rune_engine.extras import require
 from rune_engine.inference.provider import AdapterRef
+from rune_engine.model_store.resolve import resolve_trainable
 from rune_engine.registry import AdapterRegistry
 from rune_engine.registry.lifecycle import not_found
+from rune_engine.storage_errors import storage_errors
 
 
 class Format(StrEnum):
@@ -55,7 +56,7 @@ def export(
         elif to is Format.gguf:
             exporting.to_gguf(adapter, out)
         else:
-            folder = _base_folder(base or config.base_model, ref.base_model_id)
+            folder = _base_folder(base or config.base_model, ref.base_model_id, config)
             exporting.to_ollama(adapter, folder, out, merged=merged)
     console.print(str(out), soft_wrap=True, highlight=False)
 
@@ -70,16 +71,16 @@ def _verified(config: RuneConfig, adapter_id: str) -> AdapterRef:
         database.close()
 
 
-def _base_folder(name: str, base_model_id: str) -> Path:
-    """The folder of the adapter's base model: the named one, or one that ships with Rune."""
-    for candidate in (name, *base_models.shipped()):
-        try:
-            found = base_models.describe(candidate)
-        except FileNotFoundError:
-            continue
-        if found.id == base_model_id:
-            return found.path
-    raise BaseModelNotFoundError(
-        f"The adapter was made for the base model {base_model_id!r}; {name!r} is not its folder.",
-        next_step="Name the folder with --base.",
-    )
+def _base_folder(name: str, base_model_id: str, config: RuneConfig) -> Path:
+    """The folder of the adapter's base model.
+
+    Raises:
+        BaseModelNotFoundError: the named one is another model, or has no folder here.
+    """
+    found = resolve_trainable(name, config)
+    if found.id != base_model_id:
+        raise BaseModelNotFoundError(
+            f"The adapter was made for the base model {base_model_id!r}, not for {found.id!r}.",
+            next_step="Name its base model with --base.",
+        )
+    return found.path

@@ -7,6 +7,7 @@ Qwen2 and a LoRA of it look like; of other architectures only the format is chec
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,6 +30,7 @@ _NO_WEIGHTS = (24, 25, 26, 27, 28)
 """Integers and float64: llama.cpp loads them, and ends the process as it multiplies."""
 _EXPONENTS = {0: ("<u4", 0x7F800000), 1: ("<u2", 0x7C00)}
 """How to read a number of each type of adapters, and the bits that are set in what is none."""
+_SPLIT = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<parts>\d{5})\.gguf")
 _CHUNK = 4 * 1024**2
 _MAX_LAYERS = 1000
 _COUNTS = {
@@ -47,7 +49,7 @@ def check_base(path: Path) -> Gguf:
         MalformedGguf: it is not; the message says why.
         OSError: it cannot be read.
     """
-    found = read(path)
+    found = _whole(path)
     architecture = found.typed("general.architecture", STRING)
     if found.keys.get("general.type", "model") != "model":
         raise MalformedGguf(f"it is of the type {found.keys['general.type']!r}, not a model")
@@ -59,6 +61,23 @@ def check_base(path: Path) -> Gguf:
     _check_tokenizer(found)
     if architecture == "qwen2":
         _check_qwen2(found)
+    return found
+
+
+def _whole(path: Path) -> Gguf:
+    """A file's header, with the tensors of the files that it is split into."""
+    found = read(path)
+    parts = found.keys.get("split.count", 0)
+    if parts in (0, 1):
+        return found
+    name = _SPLIT.fullmatch(path.name)
+    if name is None or name["number"] != "00001" or name["parts"] != f"{parts:05}":
+        raise MalformedGguf(f"it is one of {parts} parts, and not named as the first of them")
+    for number in range(2, parts + 1):
+        other = read(path.with_name(f"{name['stem']}-{number:05}-of-{parts:05}.gguf"))
+        if other.tensors.keys() & found.tensors.keys():
+            raise MalformedGguf(f"its part {number} has tensors of another part")
+        found.tensors.update(other.tensors)
     return found
 
 

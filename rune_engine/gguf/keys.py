@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-BASE_MODEL_ID = "rune.base_model.id"
-"""Which base model it is, or is an adapter of."""
+from base_models.gguf_header import BASE_MODEL_ID
+
+__all__ = ["ADAPTER_ID", "ADAPTER_SHA256", "BASE_MODEL_ID", "STOP_IDS", "TENSORS_SHA256"]
+
 ADAPTER_ID = "rune.adapter.id"
 ADAPTER_SHA256 = "rune.adapter.sha256"
 """Of the PEFT weights that an adapter was made of."""

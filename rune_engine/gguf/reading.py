@@ -94,27 +94,13 @@ def read(path: Path) -> Gguf:
         MalformedGguf: it is damaged, or not GGUF.
         OSError: it cannot be read.
     """
-    return _mapped(path, last_key=None)
-
-
-def read_string(path: Path, key: str) -> str | None:
-    """One string of a file's keys, looked for no further than needed; None without it.
-
-    Raises:
-        MalformedGguf, OSError: see `read`.
-    """
-    value = _mapped(path, last_key=key).keys.get(key)
-    return value if isinstance(value, str) else None
-
-
-def _mapped(path: Path, last_key: str | None) -> Gguf:
     with path.open("rb") as file:
         try:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except ValueError:
             raise MalformedGguf("it is empty") from None
         with data:
-            return _Header(data).read(path, last_key)
+            return _Header(data).read(path)
 
 
 class _Header:
@@ -125,7 +111,7 @@ class _Header:
         self._at = 0
         self._end = len(data)
 
-    def read(self, path: Path, last_key: str | None) -> Gguf:
+    def read(self, path: Path) -> Gguf:
         if self._bytes(4) != MAGIC:
             raise MalformedGguf("it does not begin with GGUF")
         if (version := self._scalar(U32)) not in VERSIONS:
@@ -135,13 +121,11 @@ class _Header:
             raise MalformedGguf(f"it says that it has {keys} keys and {tensors} tensors")
         found = Gguf(path, {}, {}, {}, {})
         for _ in range(keys):
-            if self._key(found) == last_key:
-                return found
-        if last_key is None:
-            self._tensors(found, tensors)
+            self._key(found)
+        self._tensors(found, tensors)
         return found
 
-    def _key(self, found: Gguf) -> str:
+    def _key(self, found: Gguf) -> None:
         name = self._string(MAX_KEY_BYTES)
         if not name or name in found.keys:
             raise MalformedGguf(f"the key {name!r} is empty or given twice")
@@ -151,7 +135,6 @@ class _Header:
         else:
             found.keys[name] = self._value(kind)
         found.types[name] = kind
-        return name
 
     def _array(self, name: str) -> tuple[int, list[Any]]:
         kind, count = self._scalar(U32), self._scalar(10)

@@ -10,9 +10,7 @@ import sys
 from pathlib import Path
 
 from rune_engine.config import ServingSettings
-from rune_engine.errors import BaseModelCorruptedError, InvalidInputError
-from rune_engine.gguf import keys
-from rune_engine.gguf.reading import MalformedGguf, read_string
+from rune_engine.errors import InvalidInputError
 from rune_engine.inference.worker_provider import WorkerProvider
 
 
@@ -57,17 +55,3 @@ class LlamaProvider(WorkerProvider):
         if serving.precision != "auto":
             command += ["--precision", serving.precision]
         super().__init__(base_model_id, command, "llama", worker_idle_seconds)
-
-
-def gguf_base_model_id(file: Path) -> str:
-    """Which base model a `.gguf` file is: what Rune wrote into it, else its name.
-
-    Raises:
-        BaseModelCorruptedError: it is no GGUF file.
-    """
-    try:
-        return read_string(file, keys.BASE_MODEL_ID) or file.stem
-    except (MalformedGguf, OSError) as error:
-        raise BaseModelCorruptedError(
-            f"The base model {file} cannot be read: {error}.", next_step="Download it again."
-        ) from error

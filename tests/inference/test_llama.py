@@ -24,7 +24,7 @@ from rune_engine.errors import (
     InvalidInputError,
 )
 from rune_engine.gguf.bases import export_base
-from rune_engine.inference.llama import LlamaProvider, gguf_base_model_id
+from rune_engine.inference.llama import LlamaProvider
 from rune_engine.inference.provider import AdapterRef, GenerationRequest
 
 pytest.importorskip("llama_cpp")
@@ -196,7 +196,7 @@ async def test_a_gguf_file_is_served_and_tells_which_base_model_it_is(
 ) -> None:
     file = tmp_path / "some-name.gguf"
     export_base(base_folder, file, base_model_id=BASE_MODEL_ID)
-    assert gguf_base_model_id(file) == BASE_MODEL_ID
+    assert base_models.describe(str(file)).id == BASE_MODEL_ID
     from_file = serve(file, cache)
     try:
         answers = await from_file.generate([ask("add")])
