@@ -11,7 +11,7 @@ TORTURE := tests/crash tests/durability tests/e2e/test_kill_real_work.py \
 demo: .venv/ready  ## teach unseen projects and measure what is remembered
 	$(BIN)/rune demo
 
-test: .venv/ready  ## every test but the torture
+test: .venv/ready-llama  ## every test but the torture
 	$(BIN)/pytest $(TORTURE:%=--ignore=%)
 
 torture: .venv/ready  ## kill -9, power cuts, crowds, and every attack on the sandbox
@@ -35,6 +35,10 @@ bench: .venv/ready  ## the figures in the documentation
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[torch,dev]"
+	touch $@
+
+.venv/ready-llama: .venv/ready  ## llama.cpp is compiled here: minutes, that the demo does not need
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[torch,dev,llama]"
 	touch $@
 
 clean:

@@ -185,6 +185,11 @@ class RuneConfig(BaseSettings):
         return self.home / "logs"
 
     @property
+    def gguf_path(self) -> Path:
+        """GGUF files made of adapters and base models; may be deleted at any time."""
+        return self.home / "gguf"
+
+    @property
     def openai_key_path(self) -> Path:
         """What clients of the OpenAI-compatible endpoint have to show."""
         return self.home / "openai.key"

@@ -10,6 +10,7 @@ _TORCH = ("torch", "transformers", "peft", "safetensors")
 _EXTRAS = {
     "torch": _TORCH,
     "qlora": (*_TORCH, "bitsandbytes"),
+    "llama": ("llama_cpp", "gguf"),
     "models": ("huggingface_hub",),
 }
 

@@ -15,6 +15,7 @@ from rune_engine.cli import (
     demo,
     doctor,
     engine,
+    export,
     forget,
     history,
     jobs,
@@ -64,6 +65,7 @@ def _build() -> typer.Typer:
     for command in COMMANDS:
         app.command()(command)
     app.command("import")(work.import_file)
+    memory.adapters.command("export")(export.export)
     for name, group in GROUPS.items():
         app.add_typer(group, name=name)
     return app

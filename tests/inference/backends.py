@@ -11,8 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from inference_support import BASE_MODEL_ID
 
+from rune_engine.config import ServingSettings
+from rune_engine.inference.llama import LlamaProvider
 from rune_engine.inference.provider import AdapterRef, InferenceProvider
 from rune_engine.inference.scripted import ScriptedProvider
 from rune_engine.inference.transformers import TransformersProvider
@@ -50,7 +53,15 @@ def transformers(base: Path, adapters: Sequence[AdapterRef], _scratch: Path) -> 
     return Backend(TransformersProvider(BASE_MODEL_ID, base, 1, 60.0), adapters)
 
 
+def llama(base: Path, adapters: Sequence[AdapterRef], scratch: Path) -> Backend:
+    pytest.importorskip("llama_cpp")
+    serving = ServingSettings(context=16_384, precision="float32")
+    provider = LlamaProvider(BASE_MODEL_ID, base, scratch / "gguf", 1, 60.0, serving=serving)
+    return Backend(provider, adapters)
+
+
 BACKENDS: dict[str, Callable[[Path, Sequence[AdapterRef], Path], Backend]] = {
     "scripted": scripted,
     "transformers": transformers,
+    "llama": llama,
 }
