@@ -75,6 +75,27 @@ class ConsolidationSettings(BaseModel):
     )
 
 
+class ServingSettings(BaseModel):
+    """Which back-end runs the base model, and what it may use."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    backend: Literal["auto", "transformers", "llama", "vllm", "ollama"] = Field(
+        default="auto", description="auto: a folder by Transformers, a .gguf file by llama.cpp."
+    )
+    precision: Literal["auto", "float32", "bfloat16", "nf4"] = Field(
+        default="auto", description="Of the base model's weights, where the back-end can choose."
+    )
+    context: int | None = Field(
+        default=None, ge=64, description="Tokens of context; the model's own by default."
+    )
+    adapter_memory_bytes: int = Field(
+        default=1024**3, ge=0, description="What adapters that are kept loaded may take."
+    )
+    vllm_url: str = "http://127.0.0.1:8000"
+    ollama_url: str = "http://127.0.0.1:11434"
+
+
 class RuneConfig(BaseSettings):
     """Everything that can be set."""
 
@@ -97,6 +118,7 @@ class RuneConfig(BaseSettings):
     checkpoint_seconds: float = Field(
         default=30.0, ge=0, description="What a killed training loses at most, in seconds of it."
     )
+    serving: ServingSettings = ServingSettings()
     sandbox: SandboxLimits = SandboxLimits()
     consolidation: ConsolidationSettings = ConsolidationSettings()
     exclusive: Literal["auto", "always", "never"] = Field(

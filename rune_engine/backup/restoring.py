@@ -21,7 +21,7 @@ from rune_engine.backup.archive import DamagedAdapter, Manifest, RestoreReport
 from rune_engine.backup.snapshot import Contents, StoredAdapter, check_database, contents
 from rune_engine.backup.swap import swap_database, swap_tracking
 from rune_engine.config import RuneConfig
-from rune_engine.database import open_database, storage_errors
+from rune_engine.database import open_database
 from rune_engine.errors import (
     AdapterCorruptedError,
     BackupError,
@@ -34,6 +34,7 @@ from rune_engine.registry import lifecycle
 from rune_engine.registry.durable import flush_folder, make_folder, new_file
 from rune_engine.registry.files import CONFIG_NAME, WEIGHTS_NAME, AdapterFiles, Stored
 from rune_engine.registry.quarantine import Quarantine
+from rune_engine.storage_errors import storage_errors
 
 _STAGING = "restore-*"
 

@@ -7,45 +7,13 @@ nothing of adapters, processes or JSON.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from transformers import DynamicCache
 
-from rune_engine.inference.provider import GenerationRequest
-
-TokensToText = Callable[[Sequence[int]], str]
-
-
-@dataclass(slots=True, eq=False)
-class Row:
-    """One completion in the making; `prompt` and `tokens` are token ids."""
-
-    prompt: list[int]
-    request: GenerationRequest
-    limit: int
-    cancelled: Callable[[], bool]
-    tokens: list[int] = field(default_factory=list)
-    finish_reason: Literal["stop", "length"] | None = None
-    _generator: torch.Generator | None = None
-
-    def pick(self, logits: torch.Tensor) -> int:
-        """Sample from one row of logits with this row's own generator."""
-        if self._generator is None:
-            self._generator = torch.Generator().manual_seed(self.request.seed)
-        chances = torch.softmax(logits.float().cpu() / self.request.temperature, dim=-1)
-        if self.request.top_p < 1.0:
-            chances = _nucleus(chances, self.request.top_p)
-        return int(torch.multinomial(chances, 1, generator=self._generator).item())
-
-
-def _nucleus(chances: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Zero what lies outside the smallest set whose probability reaches `top_p`."""
-    ordered, order = chances.sort(descending=True)
-    ordered[ordered.cumsum(-1) - ordered > top_p] = 0.0
-    return torch.zeros_like(chances).scatter(-1, order, ordered)
+from rune_engine.inference.rows import Row
 
 
 class Decoder:
@@ -53,42 +21,54 @@ class Decoder:
 
     Args:
         model: a causal language model in evaluation mode.
-        stop_ids: token ids that end a completion.
-        to_text: decodes token ids, special tokens left out.
     """
 
-    def __init__(self, model: Any, stop_ids: frozenset[int], to_text: TokensToText) -> None:
+    def __init__(self, model: Any) -> None:
         self._model = model
-        self._stop_ids = stop_ids
-        self._to_text = to_text
+        self._rows: list[Row] = []
+        self._cache: DynamicCache | None = None
+        self._ids = torch.empty(0)
+        self._mask = torch.empty(0)
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """The rows that are being decoded, those that wait for the first step included."""
+        return self._rows
+
+    @property
+    def started(self) -> bool:
+        """Whether the rows' prompts have been read: others have to wait for their end."""
+        return self._cache is not None
+
+    def add(self, row: Row) -> None:
+        """Let a row join before the first step."""
+        self._rows.append(row)
+
+    def clear(self) -> None:
+        """Forget every row."""
+        self._rows, self._cache = [], None
 
     @torch.inference_mode()
-    def complete(self, rows: Sequence[Row]) -> None:
-        """Decode every row, in place, until it ends or is cancelled."""
-        active = [row for row in rows if not row.cancelled()]
-        if not active:
-            return
-        ids, mask = self._left_padded(active)
-        cache = DynamicCache(config=self._model.config)
-        while True:
-            logits = self._forward(ids, mask, cache)
-            picked = self._pick(active, logits)
-            keep = [i for i, row in enumerate(active) if self._goes_on(row, picked[i])]
-            if not keep:
-                return
-            if len(keep) < len(active):
-                index = torch.tensor(keep, device=mask.device)
-                cache.batch_select_indices(index)
-                mask = mask[index]
-                active = [active[i] for i in keep]
-            ids = torch.tensor([[row.tokens[-1]] for row in active], device=mask.device)
-            mask = torch.cat([mask, mask.new_ones(len(active), 1)], dim=1)
-
-    def text(self, row: Row) -> str:
-        """A finished row's text, without the stop string that ended it."""
-        text = self._to_text(row.tokens)
-        found = [at for stop in row.request.stop if (at := text.find(stop)) >= 0]
-        return text[: min(found, default=len(text))]
+    def step(self) -> list[Row]:
+        """One token for every row; those that ended leave, and are returned."""
+        if self._cache is None:
+            self._cache = DynamicCache(config=self._model.config)
+            self._ids, self._mask = self._left_padded(self._rows)
+        _pick(self._rows, self._forward(self._ids, self._mask, self._cache))
+        ended = [row for row in self._rows if row.ended]
+        keep = [i for i, row in enumerate(self._rows) if not row.ended]
+        self._rows = [self._rows[i] for i in keep]
+        if not keep:
+            self.clear()
+            return ended
+        if ended:
+            index = torch.tensor(keep, device=self._mask.device)
+            self._cache.batch_select_indices(index)
+            self._mask = self._mask[index]
+        device = self._mask.device
+        self._ids = torch.tensor([[row.tokens[-1]] for row in self._rows], device=device)
+        self._mask = torch.cat([self._mask, self._mask.new_ones(len(keep), 1)], dim=1)
+        return ended
 
     def _left_padded(self, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
         """Prompts as [rows, longest prompt], and the mask of what is not padding."""
@@ -113,27 +93,32 @@ class Decoder:
         logits: torch.Tensor = output.logits[:, -1]
         return logits
 
-    @staticmethod
-    def _pick(rows: Sequence[Row], logits: torch.Tensor) -> list[int]:
-        best = logits.argmax(dim=-1).tolist()
-        return [
-            row.pick(logits[i]) if row.request.temperature > 0 else int(best[i])
-            for i, row in enumerate(rows)
-        ]
 
-    def _goes_on(self, row: Row, token: int) -> bool:
-        """Give the row its token; False when that, or a cancel, ends it."""
-        row.tokens.append(token)
-        if token in self._stop_ids or self._said_stop(row):
-            row.finish_reason = "stop"
-        elif len(row.tokens) >= row.limit:
-            row.finish_reason = "length"
-        return row.finish_reason is None and not row.cancelled()
+def _pick(rows: Sequence[Row], logits: torch.Tensor) -> None:
+    """Give every row its next token of `logits`, [rows, vocabulary]."""
+    best = logits.argmax(dim=-1).tolist()
+    for i, row in enumerate(rows):
+        token = _sample(row, logits[i]) if row.request.temperature > 0 else int(best[i])
+        row.accept(token, _logprob(logits[i], token) if row.request.logprobs else None)
 
-    def _said_stop(self, row: Row) -> bool:
-        """Whether the text now holds a stop string; each token is a byte of text or more."""
-        if not row.request.stop:
-            return False
-        window = max(len(stop.encode()) for stop in row.request.stop) + 1
-        tail = self._to_text(row.tokens[-window:])
-        return any(stop in tail for stop in row.request.stop)
+
+def _logprob(logits: torch.Tensor, token: int) -> float:
+    values = logits.float()
+    return float(values[token] - values.logsumexp(-1))
+
+
+def _sample(row: Row, logits: torch.Tensor) -> int:
+    """Sample from one row of logits with the row's own generator."""
+    if row.sampler is None:
+        row.sampler = torch.Generator().manual_seed(row.request.seed)
+    chances = torch.softmax(logits.float().cpu() / row.request.temperature, dim=-1)
+    if row.request.top_p < 1.0:
+        chances = _nucleus(chances, row.request.top_p)
+    return int(torch.multinomial(chances, 1, generator=row.sampler).item())
+
+
+def _nucleus(chances: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Zero what lies outside the smallest set whose probability reaches `top_p`."""
+    ordered, order = chances.sort(descending=True)
+    ordered[ordered.cumsum(-1) - ordered > top_p] = 0.0
+    return torch.zeros_like(chances).scatter(-1, order, ordered)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,16 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from rune_engine.errors import ContextTooLongError
 from rune_engine.inference.adapter_files import adapter_key, check_config, check_weights
-from rune_engine.inference.decoding import Decoder, Row
-from rune_engine.inference.provider import AdapterRef, ChatMessage, Generation, GenerationRequest
+from rune_engine.inference.decoding import Decoder
+from rune_engine.inference.provider import AdapterRef, ChatMessage, GenerationRequest
+from rune_engine.inference.rows import Row
 
 MAX_ROWS = 32
 _SMALL_MODEL_PARAMETERS = 100_000_000
 
 
 class LocalModel:
-    """Completes requests with an adapter on, or none.
+    """A `WorkerModel` of torch: completes requests with an adapter on, or none.
 
     Args:
         folder: a base model that Transformers loads.
@@ -45,73 +47,83 @@ class LocalModel:
         self._model.to(device).eval()
         self._context: int = self._model.config.max_position_embeddings
         self._special = [token for token in self._tokenizer.all_special_tokens if len(token) > 1]
-        self._decoder = Decoder(self._model, self._stop_ids(), self._to_text)
+        self._decoder = Decoder(self._model)
         self._adapters = _Adapters(self._model, max_adapters)
+        self._adapter: AdapterRef | None = None
 
     @property
     def loaded_adapters(self) -> list[str]:
-        """The ids of the adapters in memory."""
         return self._adapters.ids
 
-    def row(self, request: GenerationRequest, cancelled: Callable[[], bool]) -> Row:
-        """Tokenise one request.
-
-        Raises:
-            ContextTooLongError: the prompt leaves too little of the model's context to answer in.
-        """
-        prompt = self._tokens(request.messages)
+    def row(
+        self,
+        request: GenerationRequest,
+        adapter: AdapterRef | None,
+        cancelled: Callable[[], bool],
+        on_text: Callable[[str], None] | None,
+    ) -> Row:
+        prompt = self._tokens(request)
         room = self._context - len(prompt)
         if room < min(request.max_tokens, self._context // 4):
             raise ContextTooLongError(
                 f"The prompt has {len(prompt)} tokens; the model's context is {self._context}.",
                 next_step="Shorten the task description, or use a base model with more context.",
             )
-        return Row(prompt, request, min(request.max_tokens, room), cancelled)
+        limit = min(request.max_tokens, room)
+        return Row(request, adapter, prompt, limit, self, cancelled, on_text)
 
-    def complete(self, rows: Sequence[Row], adapter: AdapterRef | None) -> None:
-        """Decode rows in place, at most `MAX_ROWS` at a time.
+    def admit(self, row: Row) -> bool:
+        if not self._decoder.rows:
+            self._adapters.load(row.adapter)
+            self._adapter = row.adapter
+        elif (
+            self._decoder.started
+            or row.adapter != self._adapter
+            or len(self._decoder.rows) >= MAX_ROWS
+        ):
+            return False
+        self._decoder.add(row)
+        return True
 
-        Raises:
-            AdapterCorruptedError: the adapter's files may not be loaded.
-        """
-        with self._adapters.on(adapter):
-            for start in range(0, len(rows), MAX_ROWS):
-                self._decoder.complete(rows[start : start + MAX_ROWS])
+    def step(self) -> list[Row]:
+        with self._adapters.on(self._adapter):
+            return self._decoder.step()
 
-    def generation(self, row: Row, adapter: AdapterRef | None) -> Generation:
-        """A finished row as the interface's answer."""
-        assert row.finish_reason is not None
-        return Generation(
-            text=self._decoder.text(row),
-            finish_reason=row.finish_reason,
-            prompt_tokens=len(row.prompt),
-            completion_tokens=len(row.tokens),
-            adapter_id=adapter.id if adapter else None,
+    def abandon(self) -> None:
+        self._decoder.clear()
+
+    # --- the vocabulary ------------------------------------------------------------------------
+
+    @cached_property
+    def stop_ids(self) -> frozenset[int]:
+        configured = self._model.generation_config.eos_token_id
+        listed = configured if isinstance(configured, list) else [configured]
+        ids = {*listed, self._tokenizer.eos_token_id}
+        return frozenset(int(token) for token in ids if token is not None)
+
+    def text(self, tokens: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(
+            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
+        return text
 
-    def _tokens(self, messages: Sequence[ChatMessage]) -> list[int]:
-        chat = [{"role": m.role, "content": self._without_special(m.content)} for m in messages]
-        text = self._tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+    def _tokens(self, request: GenerationRequest) -> list[int]:
+        text = request.prompt if request.prompt is not None else self._rendered(request.messages)
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
+
+    def _rendered(self, messages: Sequence[ChatMessage]) -> str:
+        chat = [{"role": m.role, "content": self._without_special(m.content)} for m in messages]
+        text: str = self._tokenizer.apply_chat_template(
+            chat, add_generation_prompt=True, tokenize=False
+        )
+        return text
 
     def _without_special(self, content: str) -> str:
         """Content cannot spell a special token, so it cannot end its turn or forge another."""
         for token in self._special:
             content = content.replace(token, f"{token[0]} {token[1:]}")
         return content
-
-    def _to_text(self, tokens: Sequence[int]) -> str:
-        text: str = self._tokenizer.decode(
-            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return text
-
-    def _stop_ids(self) -> frozenset[int]:
-        configured = self._model.generation_config.eos_token_id
-        listed = configured if isinstance(configured, list) else [configured]
-        ids = {*listed, self._tokenizer.eos_token_id}
-        return frozenset(int(token) for token in ids if token is not None)
 
 
 def _precision(folder: Path, device: str) -> torch.dtype:
@@ -136,19 +148,14 @@ class _Adapters:
     def ids(self) -> list[str]:
         return list(self._loaded.values())
 
-    @contextlib.contextmanager
-    def on(self, adapter: AdapterRef | None) -> Iterator[None]:
-        """Within this context the model answers with `adapter` and no other."""
-        if adapter is not None:
-            self._switch_to(adapter)
-            yield
-        elif self._peft is None:
-            yield
-        else:
-            with self._peft.disable_adapter():
-                yield
+    def load(self, adapter: AdapterRef | None) -> None:
+        """Have `adapter` in memory and switched to.
 
-    def _switch_to(self, adapter: AdapterRef) -> None:
+        Raises:
+            AdapterCorruptedError: its files may not be loaded.
+        """
+        if adapter is None:
+            return
         key = adapter_key(adapter)
         if key not in self._loaded:
             check_weights(adapter)
@@ -160,6 +167,15 @@ class _Adapters:
         while len(self._loaded) > self._limit:
             oldest, _ = self._loaded.popitem(last=False)
             self._peft.delete_adapter(oldest)
+
+    @contextlib.contextmanager
+    def on(self, adapter: AdapterRef | None) -> Iterator[None]:
+        """Within this context the model answers with `adapter`, the last one loaded, or none."""
+        if adapter is not None or self._peft is None:
+            yield
+        else:
+            with self._peft.disable_adapter():
+                yield
 
     def _load(self, folder: Path, key: str) -> None:
         if self._peft is None:

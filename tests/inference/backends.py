@@ -1,0 +1,56 @@
+"""The back-ends that the contract suite runs over, each made for the same tiny base model.
+
+Whoever adds a back-end adds it here; one that is not installed skips.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from inference_support import BASE_MODEL_ID
+
+from rune_engine.inference.provider import AdapterRef, InferenceProvider
+from rune_engine.inference.scripted import ScriptedProvider
+from rune_engine.inference.transformers import TransformersProvider
+
+RULES = [
+    {"contains": "slow", "answers": ["late"], "delay_seconds": 600},
+    {"contains": "count", "answers": ["with adapter a"], "adapter_id": "adapter-a"},
+    {"contains": "count", "answers": ["one two three four five six"]},
+    {"contains": "", "answers": ["anything else goes here too"]},
+]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A provider, and adapters of its base model; the others' weights differ from the first's."""
+
+    provider: InferenceProvider
+    adapters: Sequence[AdapterRef]
+    has_logprobs: bool = True
+
+    @property
+    def adapter(self) -> AdapterRef:
+        return self.adapters[0]
+
+
+def scripted(_base: Path, adapters: Sequence[AdapterRef], scratch: Path) -> Backend:
+    script = scratch / "script.json"
+    script.write_text(json.dumps(RULES), encoding="utf-8")
+    provider = ScriptedProvider(script)
+    own = [dataclasses.replace(a, base_model_id=provider.base_model_id) for a in adapters]
+    return Backend(provider, own, has_logprobs=False)
+
+
+def transformers(base: Path, adapters: Sequence[AdapterRef], _scratch: Path) -> Backend:
+    return Backend(TransformersProvider(BASE_MODEL_ID, base, 1, 60.0), adapters)
+
+
+BACKENDS: dict[str, Callable[[Path, Sequence[AdapterRef], Path], Backend]] = {
+    "scripted": scripted,
+    "transformers": transformers,
+}
