@@ -93,6 +93,9 @@ class ServingSettings(BaseModel):
         default=1024**3, ge=0, description="What adapters that are kept loaded may take."
     )
     vllm_url: str = "http://127.0.0.1:8000"
+    vllm_adapters: int = Field(
+        default=15, ge=1, description="Adapters on a vLLM server at once, at most."
+    )
     ollama_url: str = "http://127.0.0.1:11434"
 
 

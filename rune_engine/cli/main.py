@@ -22,6 +22,7 @@ from rune_engine.cli import (
     project,
     run_suite,
     sandbox,
+    vllm,
     work,
 )
 from rune_engine.cli.session import err, out
@@ -47,6 +48,7 @@ GROUPS = {
     "jobs": jobs.app,
     "adapters": memory.adapters,
     "sandbox": sandbox.app,
+    "vllm": vllm.app,
 }
 
 

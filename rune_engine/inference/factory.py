@@ -15,6 +15,7 @@ from rune_engine.errors import BaseModelNotFoundError
 from rune_engine.inference.provider import InferenceProvider, ProviderStatus
 from rune_engine.inference.scripted import SCRIPT_NAME, ScriptedProvider
 from rune_engine.inference.transformers import TransformersProvider
+from rune_engine.inference.vllm.provider import VllmProvider
 
 _SCRIPTED = "scripted:"
 
@@ -40,6 +41,14 @@ def create_provider(base_model: str, config: RuneConfig) -> InferenceProvider:
         raise _not_found(base_model) from error
     if _is_scripted(found.path):
         return ScriptedProvider(found.path / SCRIPT_NAME, found.id)
+    if config.serving.backend == "vllm":
+        return VllmProvider(
+            found.id,
+            found.path,
+            config.serving.vllm_url,
+            staging=config.home / "vllm",
+            max_adapters=config.serving.vllm_adapters,
+        )
     return TransformersProvider(
         found.id, found.path, config.model_threads, config.worker_idle_seconds
     )
