@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inference_support import BASE_MODEL_ID
+from running_vllm import running_vllm
 
 from rune_engine.inference.provider import AdapterRef, InferenceProvider
 from rune_engine.inference.scripted import ScriptedProvider
 from rune_engine.inference.transformers import TransformersProvider
+from rune_engine.inference.vllm.provider import VllmProvider
 
 RULES = [
     {"contains": "slow", "answers": ["late"], "delay_seconds": 600},
@@ -50,7 +52,13 @@ def transformers(base: Path, adapters: Sequence[AdapterRef], _scratch: Path) -> 
     return Backend(TransformersProvider(BASE_MODEL_ID, base, 1, 60.0), adapters)
 
 
+def vllm(base: Path, adapters: Sequence[AdapterRef], scratch: Path) -> Backend:
+    url = running_vllm(base)
+    return Backend(VllmProvider(BASE_MODEL_ID, base, url, staging=scratch / "staging"), adapters)
+
+
 BACKENDS: dict[str, Callable[[Path, Sequence[AdapterRef], Path], Backend]] = {
     "scripted": scripted,
     "transformers": transformers,
+    "vllm": vllm,
 }
