@@ -100,9 +100,11 @@ def make_adapter(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     peft = pytest.importorskip("peft")
     from transformers import AutoModelForCausalLM
 
-    def make(name: str, seed: int, modules: Sequence[str] = ALL_LINEAR) -> AdapterRef:
+    def make(
+        name: str, seed: int, modules: Sequence[str] = ALL_LINEAR, rank: int = 4
+    ) -> AdapterRef:
         torch.manual_seed(seed)
-        lora = peft.LoraConfig(r=4, lora_alpha=8, target_modules=list(modules))
+        lora = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(modules))
         model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base_folder), lora)
         for parameter_name, parameter in model.named_parameters():
             if "lora_B" in parameter_name:

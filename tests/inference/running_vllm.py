@@ -19,7 +19,7 @@ from rune_engine.inference.vllm.launch import ServerProcess
 
 START_SECONDS = 240.0
 MAX_RANK = 8
-MAX_CPU_ADAPTERS = 4
+MAX_CPU_ADAPTERS = 5
 SMALL: Mapping[str, str] = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_NUM_OF_RESERVED_CPU": "0"}
 
 

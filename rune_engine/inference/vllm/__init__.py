@@ -9,6 +9,7 @@
     refusals.py    adapters that it would refuse or garble
     staging.py     copies of adapters, under paths that never mean other bytes
     loaded.py      which adapters are on the server, and who uses them
+    mixing.py      keeps base answers its own where batches mix them with adapters
     canary.py      does it answer after a sleep as it did before?
     connection.py  a server that was found to serve our base model
     provider.py    all of these as an `InferenceProvider`

@@ -19,11 +19,13 @@ from rune_engine.inference.vllm import canary
 from rune_engine.inference.vllm.canary import Canary
 from rune_engine.inference.vllm.headers import module_shapes
 from rune_engine.inference.vllm.loaded import LoadedAdapters
+from rune_engine.inference.vllm.mixing import NO_ADAPTER, Names, make_zeros
 from rune_engine.inference.vllm.refusals import check_servable
-from rune_engine.inference.vllm.replies import LoraLimits, ServedModel, UnknownModelError
+from rune_engine.inference.vllm.replies import ServedModel, ServerFacts, UnknownModelError
 from rune_engine.inference.vllm.server import VllmServer
 from rune_engine.inference.vllm.staging import Staging
 
+_GPUS = ("cuda", "hip", "rocm", "xpu")
 _OF_NO_MATTER = ("_name_or_path", "transformers_version", "torch_dtype", "dtype")
 
 
@@ -39,13 +41,20 @@ class Connection:
     """One server, checked; made by `Connection.open`."""
 
     def __init__(
-        self, server: VllmServer, base: BaseModel, served: ServedModel, staging: Staging
+        self,
+        server: VllmServer,
+        base: BaseModel,
+        served: ServedModel,
+        staging: Staging,
+        adapters: LoadedAdapters,
+        names: Names,
     ) -> None:
         self.server = server
         self.served = served
+        self.adapters = adapters
+        self.names = names
         self._base = base
         self._staging = staging
-        self.adapters: LoadedAdapters
         self._canaries: dict[str, Canary] = {}
 
     @classmethod
@@ -61,18 +70,26 @@ class Connection:
         served = find_base(models, base, server.url)
         if await server.is_sleeping():
             await server.wake_up()
-        limits = await server.limits()
+        facts = await server.facts()
         shapes = await asyncio.to_thread(_shapes, base)
         staging = await asyncio.to_thread(Staging.open, staging_root)
-        made = cls(server, base, served, staging)
 
         def check(adapter: AdapterRef) -> None:
-            check_servable(adapter, limits, shapes)
+            check_servable(adapter, facts, shapes)
 
-        limit = _below(limits, max_adapters)
-        made.adapters = LoadedAdapters(server, staging, check, limit)
+        adapters = LoadedAdapters(server, staging, check, _below(facts, max_adapters))
+        zeros = None
+        if not (facts.device or "").startswith(_GPUS):
+            zeros = await asyncio.to_thread(make_zeros, staging.folder / "zeros", base.id, shapes)
         await _unload_leftovers(server, models, staging_root)
-        return made
+        names = Names(served.name, adapters, zeros)
+        return cls(server, base, served, staging, adapters, names)
+
+    @property
+    def loaded_ids(self) -> tuple[str, ...]:
+        """The adapters on the server, least recently used first."""
+        ids = (entry.copied.id for entry in self.adapters.entries)
+        return tuple(adapter_id for adapter_id in ids if adapter_id != NO_ADAPTER)
 
     async def verify(self) -> None:
         """Look again, after something went wrong: is it still our model, and what is loaded?
@@ -171,9 +188,9 @@ def _shapes(base: BaseModel) -> Any:
         ) from error
 
 
-def _below(limits: LoraLimits, wanted: int) -> int:
+def _below(facts: ServerFacts, wanted: int) -> int:
     """One fewer than the server's cache holds: it loads a new adapter before it drops an old."""
-    most = limits.max_cpu_adapters
+    most = facts.max_cpu_adapters
     return wanted if most is None else max(1, min(wanted, most - 1))
 
 

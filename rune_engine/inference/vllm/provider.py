@@ -98,13 +98,12 @@ class VllmProvider(InferenceProvider):
                 await self._look_again(attempt, error)
 
     def status(self) -> ProviderStatus:
-        connected = self._connection is not None and not self._asleep
-        entries = self._connection.adapters.entries if self._connection and connected else []
+        awake = None if self._asleep else self._connection
         return ProviderStatus(
             name=self.name,
             base_model_id=self.base_model_id,
-            loaded=connected,
-            loaded_adapters=tuple(entry.copied.id for entry in entries),
+            loaded=awake is not None,
+            loaded_adapters=awake.loaded_ids if awake else (),
         )
 
     async def close(self) -> None:
@@ -172,11 +171,8 @@ class VllmProvider(InferenceProvider):
             prompt = chat.prompt(request)
             body = _sampling(request, chat.stop_ids) | {"prompt": prompt}
             body["max_tokens"] = await self._room(connection, prompt, request.max_tokens)
-            if adapter is None:
-                yield body | {"model": connection.served.name}
-            else:
-                async with connection.adapters.using(adapter) as name:
-                    yield body | {"model": name}
+            async with connection.names.using(adapter) as name:
+                yield body | {"model": name}
         except BackendUnavailableError:
             self._doubtful = True
             raise

@@ -17,7 +17,7 @@ from rune_engine.errors import AdapterCorruptedError, AdapterUnsupportedError, I
 from rune_engine.inference.adapter_files import CONFIG, WEIGHTS, check_config, check_weights
 from rune_engine.inference.provider import AdapterRef
 from rune_engine.inference.vllm.headers import TensorHeader, read_header
-from rune_engine.inference.vllm.replies import LoraLimits
+from rune_engine.inference.vllm.replies import ServerFacts
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What `--max-lora-rank` may be."""
@@ -32,7 +32,7 @@ _VARIANTS = {"use_dora": "DoRA", "use_qalora": "QALoRA", "use_bdlora": "BD-LoRA"
 _HARMLESS_INITS = ("gaussian", "eva", "orthogonal")
 
 
-def check_servable(adapter: AdapterRef, limits: LoraLimits, shapes: Shapes) -> None:
+def check_servable(adapter: AdapterRef, facts: ServerFacts, shapes: Shapes) -> None:
     """Refuse an adapter that this server cannot answer with as PEFT would.
 
     What is sound and merely not for vLLM is told first, and told as that.
@@ -42,7 +42,7 @@ def check_servable(adapter: AdapterRef, limits: LoraLimits, shapes: Shapes) -> N
         AdapterCorruptedError: its files are not those of a LoRA for this base model.
     """
     config = _config(adapter)
-    if reasons := list(_unsupported(config, limits)):
+    if reasons := list(_unsupported(config, facts)):
         raise AdapterUnsupportedError(
             f"vLLM cannot serve adapter {adapter.id}: {'; '.join(reasons)}.",
             next_step="Use the Transformers back-end for it"
@@ -67,7 +67,7 @@ def _config(adapter: AdapterRef) -> dict[str, Any]:
     return config
 
 
-def _unsupported(config: Mapping[str, Any], limits: LoraLimits) -> Iterator[str]:
+def _unsupported(config: Mapping[str, Any], facts: ServerFacts) -> Iterator[str]:
     yield from (f"{name} is not supported" for key, name in _VARIANTS.items() if config.get(key))
     yield from (f"{key} is not supported" for key in _MEANINGLESS if config.get(key))
     if config.get("bias") not in (None, "none"):
@@ -79,7 +79,7 @@ def _unsupported(config: Mapping[str, Any], limits: LoraLimits) -> Iterator[str]
     named = targets if isinstance(targets, list) else [targets]
     yield from (f"{name} cannot be a target" for name in _NEVER_TARGETS if name in named)
     rank = _highest_rank(config)
-    most = limits.max_rank or RANKS[-1]
+    most = facts.max_rank or RANKS[-1]
     if rank > most:
         yield f"its rank {rank} is above the server's {most}"
 

@@ -41,11 +41,12 @@ class ServedModel:
 
 
 @dataclass(frozen=True, slots=True)
-class LoraLimits:
+class ServerFacts:
     """What the server was started with; None is unknown."""
 
     max_rank: int | None = None
     max_cpu_adapters: int | None = None
+    device: str | None = None
 
 
 def served_models(body: Json) -> list[ServedModel]:
@@ -60,19 +61,23 @@ def served_models(body: Json) -> list[ServedModel]:
     ]
 
 
-def lora_limits(body: Json) -> LoraLimits:
+def server_facts(body: Json) -> ServerFacts:
     """From `/server_info`.
 
     Raises:
         InvalidInputError: the server was started without LoRA.
     """
-    lora = body["vllm_config"].get("lora_config")
+    config = body["vllm_config"]
+    lora = config.get("lora_config")
     if lora is None:
         raise InvalidInputError(
             "The vLLM server was started without --enable-lora.",
             next_step="Start it with `rune vllm serve`.",
         )
-    return LoraLimits(lora.get("max_lora_rank"), lora.get("max_cpu_loras"))
+    device = config.get("device_config", {}).get("device")
+    return ServerFacts(
+        lora.get("max_lora_rank"), lora.get("max_cpu_loras"), str(device) if device else None
+    )
 
 
 def generation(body: Json, adapter_id: str | None) -> Generation:

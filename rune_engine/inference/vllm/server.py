@@ -17,10 +17,10 @@ import httpx
 from rune_engine.errors import BackendUnavailableError, InferenceError
 from rune_engine.inference.vllm.replies import (
     Json,
-    LoraLimits,
     ServedModel,
-    lora_limits,
+    ServerFacts,
     served_models,
+    server_facts,
     to_error,
     to_load_error,
 )
@@ -55,12 +55,12 @@ class VllmServer:
     async def models(self) -> list[ServedModel]:
         return served_models(await self._get("/v1/models"))
 
-    async def limits(self) -> LoraLimits:
+    async def facts(self) -> ServerFacts:
         """What it was started with; unknown outside of development mode."""
         reply = await self._send(
             "GET", "/server_info", params={"config_format": "json"}, timeout=_ADMIN_SECONDS
         )
-        return LoraLimits() if reply.status_code == 404 else lora_limits(_checked(reply))
+        return ServerFacts() if reply.status_code == 404 else server_facts(_checked(reply))
 
     async def count_tokens(self, model: str, text: str) -> tuple[int, int]:
         """How many tokens a raw prompt has, and how many fit in the server's context."""

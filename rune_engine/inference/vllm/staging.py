@@ -29,7 +29,7 @@ class Staging:
     """A folder of copies, from `Staging.open` to `close`."""
 
     def __init__(self, folder: Path, lock: int) -> None:
-        self._folder = folder
+        self.folder = folder
         self._lock = lock
 
     @classmethod
@@ -59,7 +59,7 @@ class Staging:
         try:
             config = (adapter.path / CONFIG).read_bytes()
             digest = hashlib.sha256(config).hexdigest()
-            folder = self._folder / f"{adapter_key(adapter)}-{digest[:32]}"
+            folder = self.folder / f"{adapter_key(adapter)}-{digest[:32]}"
             folder.mkdir(exist_ok=True)
             (folder / CONFIG).write_bytes(config)
             shutil.copyfile(adapter.path / WEIGHTS, folder / WEIGHTS)
@@ -71,7 +71,7 @@ class Staging:
         shutil.rmtree(copied.path, ignore_errors=True)
 
     def close(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._lock)
 
 
