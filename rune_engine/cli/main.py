@@ -22,6 +22,7 @@ from rune_engine.cli import (
     project,
     run_suite,
     sandbox,
+    serve,
     vllm,
     work,
 )
@@ -32,6 +33,7 @@ COMMANDS = (
     demo.demo,
     run_suite.run,
     memory.status,
+    serve.serve,
     memory.record,
     memory.distill,
     project.project,

@@ -13,13 +13,13 @@ from typing import Annotated
 import typer
 from httpx import URL
 
-import base_models
 from rune_engine.cli.session import err, out
 from rune_engine.config import RuneConfig, load_config
-from rune_engine.errors import BaseModelNotFoundError, InvalidInputError
+from rune_engine.errors import InvalidInputError
 from rune_engine.hardware import has_accelerator
-from rune_engine.inference.vllm.command import ServerSettings, command
+from rune_engine.inference.vllm.command import ServerSettings, command, model_folder
 from rune_engine.inference.vllm.launch import ServerProcess
+from rune_engine.model_store.resolve import resolve_model
 
 app = typer.Typer(help=__doc__, no_args_is_help=True)
 
@@ -51,11 +51,11 @@ def serve(
     Its Python is one with vLLM installed, best in a virtual environment of its own.
     """
     config = load_config()
-    found = _base_model(base_model or config.base_model)
+    found = resolve_model(base_model or config.base_model, config)
     settings = ServerSettings(
         python=python,
         base_model_id=found.id,
-        model=found.path,
+        model=model_folder(found),
         port=port or URL(config.serving.vllm_url).port or 80,
         dtype=_dtype(config),
         pipeline_parallel=pipeline,
@@ -98,16 +98,6 @@ def _leave(number: int, _: FrameType | None) -> None:
     for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(name, signal.SIG_IGN)  # the way out is bounded; it is gone one time only
     raise typer.Exit(0 if number == signal.SIGINT else 128 + number)
-
-
-def _base_model(name: str) -> base_models.BaseModelFolder:
-    try:
-        return base_models.describe(name)
-    except FileNotFoundError as error:
-        raise BaseModelNotFoundError(
-            f"There is no base model {name!r} here.",
-            next_step="Name a shipped one, or a folder with a config.json.",
-        ) from error
 
 
 def _dtype(config: RuneConfig) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from base_models import BaseModelFolder
 from rune_engine.errors import InvalidInputError
 from rune_engine.inference.vllm.refusals import rounded_rank
 
@@ -89,6 +90,20 @@ def environment(inherited: Mapping[str, str]) -> dict[str, str]:
         "VLLM_SERVER_DEV_MODE": "1",
         "VLLM_NO_USAGE_STATS": "1",
     }
+
+
+def model_folder(model: BaseModelFolder) -> Path:
+    """The folder for vLLM to serve.
+
+    Raises:
+        InvalidInputError: the model is a GGUF file.
+    """
+    if model.is_gguf:
+        raise InvalidInputError(
+            f"{model.id!r} is a GGUF file, which Rune does not serve through vLLM.",
+            next_step="Name the same model in safetensors, or serve it by llama.cpp.",
+        )
+    return model.path
 
 
 def _check_extra(extra: Sequence[str]) -> None:

@@ -1,10 +1,10 @@
 """Keeps the base model's answers its own where a batch mixes them with adapters'.
 
-vLLM on a processor (0.32) looks a row without an adapter up at index -1, which is its last adapter
-slot: next to a row with an adapter, a base row is answered from somebody's memory (vLLM pull
-requests 48421 and 49656; here, each of 167 base requests among 600). So, there, a base request is sent as an adapter of zeros as soon as adapters
-are in use, and the first adapter waits until the base requests before it are answered. On a GPU
-nothing of this happens.
+vLLM on a processor (0.32; pull requests 48421 and 49656) looks a row without an adapter up at index
+-1, which is its last adapter slot: next to a row with an adapter, a base row is answered from
+somebody's memory. So, there, a base request is sent as an adapter of zeros as soon as adapters are
+in use, and the first adapter waits until the base requests before it are answered. On a GPU nothing
+of this happens.
 """
 
 from __future__ import annotations
