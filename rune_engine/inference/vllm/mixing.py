@@ -2,9 +2,8 @@
 
 vLLM on a processor (0.32; pull requests 48421 and 49656) looks a row without an adapter up at index
 -1, which is its last adapter slot: next to a row with an adapter, a base row is answered from
-somebody's memory. So, there, a base request is sent as an adapter of zeros as soon as adapters are
-in use, and the first adapter waits until the base requests before it are answered. On a GPU nothing
-of this happens.
+somebody's memory. So, there, a base request that meets adapters goes as an adapter of zeros, and an
+adapter waits until the base requests before it are answered. On a GPU nothing of this happens.
 """
 
 from __future__ import annotations
@@ -41,34 +40,45 @@ class Names:
         self._base = base
         self._adapters = adapters
         self._zeros = zeros
-        self._mixed = False
         self._plain = 0
+        self._with_adapters = 0
         self._no_plain = asyncio.Event()
 
     @asynccontextmanager
     async def using(self, adapter: AdapterRef | None) -> AsyncIterator[str]:
         """The name for a request with `adapter`, or none; it is valid for the time of the block."""
-        if adapter is None and (self._zeros is None or not self._mixed):
-            self._plain += 1
-            try:
-                yield self._base
-            finally:
-                self._plain -= 1
-                self._no_plain.set()
-            return
-        if self._zeros is not None:
-            await self._mix()
-        wanted = adapter or self._zeros
-        assert wanted is not None
-        async with self._adapters.using(wanted) as name:
-            yield name
+        wanted = adapter or (self._zeros if self._with_adapters else None)
+        if wanted is None:
+            async with self._without() as name:
+                yield name
+        elif self._zeros is None:
+            async with self._adapters.using(wanted) as name:
+                yield name
+        else:
+            async with self._apart(wanted) as name:
+                yield name
 
-    async def _mix(self) -> None:
-        """From now on nothing is asked under the base model's own name."""
-        self._mixed = True
+    @asynccontextmanager
+    async def _without(self) -> AsyncIterator[str]:
+        self._plain += 1
+        try:
+            yield self._base
+        finally:
+            self._plain -= 1
+            self._no_plain.set()
+
+    @asynccontextmanager
+    async def _apart(self, adapter: AdapterRef) -> AsyncIterator[str]:
+        """A request that must not meet one under the base model's own name."""
+        self._with_adapters += 1
         while self._plain:
             self._no_plain.clear()
             await self._no_plain.wait()
+        async with self._adapters.using(adapter) as name:
+            yield name
+        # Not after a failure or a cancel: nobody tells when the server has let go of its row, so
+        # that base requests go as zeros for the rest of this connection.
+        self._with_adapters -= 1
 
 
 def make_zeros(folder: Path, base_model_id: str, shapes: Shapes) -> AdapterRef:
