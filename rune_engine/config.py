@@ -98,6 +98,9 @@ class ServingSettings(BaseModel):
         description="What recent conversations, kept to go on from, may take.",
     )
     vllm_url: str = "http://127.0.0.1:8000"
+    vllm_adapters: int = Field(
+        default=15, ge=1, description="Adapters on a vLLM server at once, at most."
+    )
     ollama_url: str = "http://127.0.0.1:11434"
 
 

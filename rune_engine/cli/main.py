@@ -25,6 +25,7 @@ from rune_engine.cli import (
     run_suite,
     sandbox,
     serve,
+    vllm,
     work,
 )
 from rune_engine.cli.session import err, out
@@ -52,6 +53,7 @@ GROUPS = {
     "adapters": memory.adapters,
     "model": model.app,
     "sandbox": sandbox.app,
+    "vllm": vllm.app,
 }
 
 
