@@ -106,7 +106,8 @@ class RuneConfig(BaseSettings):
     home: Path = Field(default_factory=default_home)
     base_model: str = Field(
         default="rune-nano",
-        description="A shipped base model's name, a folder, or `scripted:FILE`.",
+        description="A name that `rune model list` shows, a folder, a .gguf file, or "
+        "`scripted:FILE`.",
     )
     idle_seconds: float = Field(
         default=900.0, gt=0, description="The engine ends itself after this long without work."
@@ -119,6 +120,16 @@ class RuneConfig(BaseSettings):
         default=30.0, ge=0, description="What a killed training loses at most, in seconds of it."
     )
     serving: ServingSettings = ServingSettings()
+    openai_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="Loopback port of the OpenAI-compatible endpoint; null is off, 0 any free one.",
+    )
+    openai_project: str | None = Field(
+        default=None,
+        description="The project of requests to the model `rune` that name none.",
+    )
     sandbox: SandboxLimits = SandboxLimits()
     consolidation: ConsolidationSettings = ConsolidationSettings()
     exclusive: Literal["auto", "always", "never"] = Field(
@@ -155,6 +166,11 @@ class RuneConfig(BaseSettings):
         return self.home / "objects"
 
     @property
+    def models_path(self) -> Path:
+        """Base models that were pulled, one folder each."""
+        return self.home / "models"
+
+    @property
     def jobs_path(self) -> Path:
         """Scratch folders of running jobs."""
         return self.home / "jobs"
@@ -162,6 +178,11 @@ class RuneConfig(BaseSettings):
     @property
     def logs_path(self) -> Path:
         return self.home / "logs"
+
+    @property
+    def openai_key_path(self) -> Path:
+        """What clients of the OpenAI-compatible endpoint have to show."""
+        return self.home / "openai.key"
 
     @property
     def tracking_path(self) -> Path:

@@ -16,10 +16,12 @@
     │   ├── TrajectoryForgottenError
     │   ├── ProjectOptedOutError
     │   ├── EngineRunningError       it must not run for this
+    │   ├── PortTakenError           something else listens there
     │   ├── StaleAttemptError        the job has been taken up by somebody else
     │   └── NothingToDistillError
     ├── StorageError
     │   ├── AdapterCorruptedError
+    │   ├── BaseModelCorruptedError
     │   ├── DatabaseBusyError
     │   ├── DiskFullError
     │   ├── HomeNotWritableError
@@ -35,6 +37,7 @@
     │   └── TrainerDiedError         a signal ended it: out of memory, or somebody's kill
     ├── DeviceMemoryError            the accelerator is full
     ├── EngineUnavailableError
+    ├── ModelHubError                the hub of base models is out of reach, or refused
     ├── ServiceManagerError          systemd or launchd is not there, or refused
     └── MissingExtraError            an optional dependency is not installed
 
@@ -137,6 +140,10 @@ class EngineRunningError(ConflictError):
     code = "engine_running"
 
 
+class PortTakenError(ConflictError):
+    code = "port_taken"
+
+
 class StaleAttemptError(ConflictError):
     code = "stale_attempt"
 
@@ -151,6 +158,10 @@ class StorageError(RuneError):
 
 class AdapterCorruptedError(StorageError):
     code = "adapter_corrupted"
+
+
+class BaseModelCorruptedError(StorageError):
+    code = "base_model_corrupted"
 
 
 class DatabaseBusyError(StorageError):
@@ -222,6 +233,11 @@ class EngineUnavailableError(RuneError):
     code = "engine_unavailable"
     http_status = 503
     retryable = True
+
+
+class ModelHubError(RuneError):
+    code = "model_hub"
+    http_status = 502
 
 
 class ServiceManagerError(RuneError):

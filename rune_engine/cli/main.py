@@ -22,6 +22,7 @@ from rune_engine.cli import (
     project,
     run_suite,
     sandbox,
+    serve,
     work,
 )
 from rune_engine.cli.session import err, out
@@ -31,6 +32,7 @@ COMMANDS = (
     demo.demo,
     run_suite.run,
     memory.status,
+    serve.serve,
     memory.record,
     memory.distill,
     project.project,

@@ -10,35 +10,27 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import base_models
 from rune_engine.config import RuneConfig
-from rune_engine.errors import BaseModelNotFoundError
 from rune_engine.inference.provider import InferenceProvider, ProviderStatus
 from rune_engine.inference.scripted import SCRIPT_NAME, ScriptedProvider
 from rune_engine.inference.transformers import TransformersProvider
-
-_SCRIPTED = "scripted:"
+from rune_engine.model_store.resolve import Script, resolve
 
 
 def create_provider(base_model: str, config: RuneConfig) -> InferenceProvider:
     """Make the provider for `base_model`; nothing is started yet.
 
     Args:
-        base_model: a shipped base model's name, a model folder, or `scripted:FILE`.
+        base_model: any name that `model_store.resolve` knows.
 
     Raises:
-        BaseModelNotFoundError: none of these is there.
+        BaseModelNotFoundError: there is no such model on this machine.
+        BaseModelCorruptedError: what it says of itself cannot be read.
         InvalidInputError: the script is not one.
     """
-    if base_model.startswith(_SCRIPTED):
-        script = Path(base_model.removeprefix(_SCRIPTED)).expanduser()
-        if not script.is_file():
-            raise _not_found(base_model)
-        return ScriptedProvider(script)
-    try:
-        found = base_models.describe(base_model)
-    except FileNotFoundError as error:
-        raise _not_found(base_model) from error
+    found = resolve(base_model, config)
+    if isinstance(found, Script):
+        return ScriptedProvider(found.path)
     if _is_scripted(found.path):
         return ScriptedProvider(found.path / SCRIPT_NAME, found.id)
     return TransformersProvider(
@@ -52,14 +44,6 @@ def _is_scripted(folder: Path) -> bool:
     except ValueError:
         return False
     return isinstance(config, dict) and config.get("model_type") == "scripted"
-
-
-def _not_found(base_model: str) -> BaseModelNotFoundError:
-    shipped = ", ".join(base_models.shipped()) or "none"
-    return BaseModelNotFoundError(
-        f"There is no base model {base_model!r}. Shipped with Rune: {shipped}.",
-        next_step="Name a shipped one, a folder with a config.json, or scripted:FILE.",
-    )
 
 
 class ProviderPool:
