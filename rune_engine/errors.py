@@ -30,6 +30,7 @@
     ├── SandboxUnavailableError      this machine cannot isolate model-written code
     ├── InferenceError
     │   ├── ContextTooLongError
+    │   ├── BackendUnavailableError  the inference server does not answer, or not as ours
     │   ├── WorkerDiedError
     │   └── GenerationCancelledError
     ├── TrainingError
@@ -197,6 +198,12 @@ class InferenceError(RuneError):
 class ContextTooLongError(InferenceError):
     code = "context_too_long"
     http_status = 422
+
+
+class BackendUnavailableError(InferenceError):
+    code = "backend_unavailable"
+    http_status = 503
+    retryable = True
 
 
 class WorkerDiedError(InferenceError):

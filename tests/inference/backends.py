@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inference_support import BASE_MODEL_ID
+from ollama_stand_in import Files, Ollama, render, start
 
+from rune_engine.inference.ollama.provider import OllamaProvider
 from rune_engine.inference.provider import AdapterRef, InferenceProvider
 from rune_engine.inference.scripted import ScriptedProvider
 from rune_engine.inference.transformers import TransformersProvider
@@ -50,7 +52,16 @@ def transformers(base: Path, adapters: Sequence[AdapterRef], _scratch: Path) -> 
     return Backend(TransformersProvider(BASE_MODEL_ID, base, 1, 60.0), adapters)
 
 
+def ollama(_base: Path, adapters: Sequence[AdapterRef], scratch: Path) -> Backend:
+    """Against a stand-in of the server: what is held to is our side of its protocol."""
+    server = Ollama()
+    start(server)
+    provider = OllamaProvider(BASE_MODEL_ID, server.url, render, Files(scratch).gguf())
+    return Backend(provider, adapters, has_logprobs=False)
+
+
 BACKENDS: dict[str, Callable[[Path, Sequence[AdapterRef], Path], Backend]] = {
     "scripted": scripted,
     "transformers": transformers,
+    "ollama": ollama,
 }
