@@ -75,6 +75,27 @@ class ConsolidationSettings(BaseModel):
     )
 
 
+class ServingSettings(BaseModel):
+    """Which back-end runs the base model, and what it may use."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    backend: Literal["auto", "transformers", "llama", "vllm", "ollama"] = Field(
+        default="auto", description="auto: a folder by Transformers, a .gguf file by llama.cpp."
+    )
+    precision: Literal["auto", "float32", "bfloat16", "nf4"] = Field(
+        default="auto", description="Of the base model's weights, where the back-end can choose."
+    )
+    context: int | None = Field(
+        default=None, ge=64, description="Tokens of context; the model's own by default."
+    )
+    adapter_memory_bytes: int = Field(
+        default=1024**3, ge=0, description="What adapters that are kept loaded may take."
+    )
+    vllm_url: str = "http://127.0.0.1:8000"
+    ollama_url: str = "http://127.0.0.1:11434"
+
+
 class RuneConfig(BaseSettings):
     """Everything that can be set."""
 
@@ -85,7 +106,8 @@ class RuneConfig(BaseSettings):
     home: Path = Field(default_factory=default_home)
     base_model: str = Field(
         default="rune-nano",
-        description="A shipped base model's name, a folder, or `scripted:FILE`.",
+        description="A name that `rune model list` shows, a folder, a .gguf file, or "
+        "`scripted:FILE`.",
     )
     idle_seconds: float = Field(
         default=900.0, gt=0, description="The engine ends itself after this long without work."
@@ -97,6 +119,7 @@ class RuneConfig(BaseSettings):
     checkpoint_seconds: float = Field(
         default=30.0, ge=0, description="What a killed training loses at most, in seconds of it."
     )
+    serving: ServingSettings = ServingSettings()
     openai_port: int | None = Field(
         default=None,
         ge=0,
@@ -141,6 +164,11 @@ class RuneConfig(BaseSettings):
     def objects_path(self) -> Path:
         """Weights by content address; adapters' files are hard links to these."""
         return self.home / "objects"
+
+    @property
+    def models_path(self) -> Path:
+        """Base models that were pulled, one folder each."""
+        return self.home / "models"
 
     @property
     def jobs_path(self) -> Path:

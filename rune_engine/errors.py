@@ -21,6 +21,7 @@
     │   └── NothingToDistillError
     ├── StorageError
     │   ├── AdapterCorruptedError
+    │   ├── BaseModelCorruptedError
     │   ├── DatabaseBusyError
     │   ├── DiskFullError
     │   ├── HomeNotWritableError
@@ -37,6 +38,7 @@
     │   └── TrainerDiedError         a signal ended it: out of memory, or somebody's kill
     ├── DeviceMemoryError            the accelerator is full
     ├── EngineUnavailableError
+    ├── ModelHubError                the hub of base models is out of reach, or refused
     ├── ServiceManagerError          systemd or launchd is not there, or refused
     └── MissingExtraError            an optional dependency is not installed
 
@@ -159,6 +161,10 @@ class AdapterCorruptedError(StorageError):
     code = "adapter_corrupted"
 
 
+class BaseModelCorruptedError(StorageError):
+    code = "base_model_corrupted"
+
+
 class DatabaseBusyError(StorageError):
     code = "database_busy"
     http_status = 503
@@ -234,6 +240,11 @@ class EngineUnavailableError(RuneError):
     code = "engine_unavailable"
     http_status = 503
     retryable = True
+
+
+class ModelHubError(RuneError):
+    code = "model_hub"
+    http_status = 502
 
 
 class ServiceManagerError(RuneError):

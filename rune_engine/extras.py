@@ -6,7 +6,10 @@ from importlib.util import find_spec
 
 from rune_engine.errors import MissingExtraError
 
-_EXTRAS = {"torch": ("torch", "transformers", "peft", "safetensors")}
+_EXTRAS = {
+    "torch": ("torch", "transformers", "peft", "safetensors"),
+    "models": ("huggingface_hub",),
+}
 
 
 def require(extra: str, purpose: str) -> None:

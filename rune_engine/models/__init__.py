@@ -52,6 +52,14 @@ from rune_engine.models.jobs import (
     RunTaskParams,
     TaskResult,
 )
+from rune_engine.models.probing import (
+    Check,
+    CheckStatus,
+    KnownAdapter,
+    KnownAnswer,
+    ProbeJob,
+    ProbeLine,
+)
 from rune_engine.models.training import TrainerJob, TrainerResult
 from rune_engine.models.trajectories import (
     MAX_ATTEMPTS_PER_TRAJECTORY,
@@ -72,6 +80,8 @@ __all__ = [
     "AdapterSource",
     "Attempt",
     "Because",
+    "Check",
+    "CheckStatus",
     "ConsolidationStatus",
     "DistillParams",
     "DistillResult",
@@ -96,6 +106,8 @@ __all__ = [
     "JobKind",
     "JobPage",
     "JobStatus",
+    "KnownAdapter",
+    "KnownAnswer",
     "LearntRole",
     "LifecycleEvent",
     "MemoryStatus",
@@ -103,6 +115,8 @@ __all__ = [
     "Name",
     "OpenAIStatus",
     "Outcome",
+    "ProbeJob",
+    "ProbeLine",
     "ProjectState",
     "ProjectStatus",
     "RecordedTrajectory",
