@@ -15,6 +15,7 @@ from rune_engine.cli import (
     demo,
     doctor,
     engine,
+    export,
     forget,
     history,
     jobs,
@@ -24,6 +25,7 @@ from rune_engine.cli import (
     run_suite,
     sandbox,
     serve,
+    vllm,
     work,
 )
 from rune_engine.cli.session import err, out
@@ -51,6 +53,7 @@ GROUPS = {
     "adapters": memory.adapters,
     "model": model.app,
     "sandbox": sandbox.app,
+    "vllm": vllm.app,
 }
 
 
@@ -64,6 +67,7 @@ def _build() -> typer.Typer:
     for command in COMMANDS:
         app.command()(command)
     app.command("import")(work.import_file)
+    memory.adapters.command("export")(export.export)
     for name, group in GROUPS.items():
         app.add_typer(group, name=name)
     return app
