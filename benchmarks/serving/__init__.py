@@ -1,1 +1,1 @@
-"""Serving: how fast answers come, and that none is lost. Each module measures one promise."""
+"""What serving costs, each back-end beside the library or server that it is made of."""
