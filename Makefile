@@ -14,7 +14,7 @@ RUNE_VLLM_PYTHON ?= $(CURDIR)/.venv-vllm/bin/python
 demo: .venv/ready  ## teach unseen projects and measure what is remembered
 	$(BIN)/rune demo
 
-test: .venv/ready  ## every test but the torture
+test: .venv/ready-llama  ## every test but the torture
 	$(BIN)/pytest $(TORTURE:%=--ignore=%) --ignore=tests/inference/with_vllm
 
 test-vllm: .venv/ready $(RUNE_VLLM_PYTHON)  ## the vLLM back-end against a real server, on the CPU
@@ -41,6 +41,10 @@ bench: .venv/ready  ## the figures in the documentation
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[torch,dev]"
+	touch $@
+
+.venv/ready-llama: .venv/ready  ## llama.cpp is compiled here: minutes, that the demo does not need
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[torch,dev,llama]"
 	touch $@
 
 # The CPU build is a third party's; it pulls in torchvision and others built for CUDA, which do not

@@ -14,7 +14,7 @@ from typing import BinaryIO
 __all__ = ["BASE_MODEL_ID", "Value", "read_header"]
 
 Value = str | int | float | bool
-BASE_MODEL_ID = "rune.base_model_id"
+BASE_MODEL_ID = "rune.base_model.id"
 """The key under which Rune writes which base model a GGUF file is."""
 
 _MAGIC = b"GGUF"

@@ -1,1 +1,1 @@
-"""What serving costs next to the back-end called directly; each module is one back-end."""
+"""What serving costs, each back-end beside the library or server that it is made of."""

@@ -15,10 +15,12 @@ from rune_engine.cli import (
     demo,
     doctor,
     engine,
+    export,
     forget,
     history,
     jobs,
     memory,
+    model,
     project,
     run_suite,
     sandbox,
@@ -49,6 +51,7 @@ GROUPS = {
     "daemon": daemon.app,
     "jobs": jobs.app,
     "adapters": memory.adapters,
+    "model": model.app,
     "sandbox": sandbox.app,
     "vllm": vllm.app,
 }
@@ -64,6 +67,7 @@ def _build() -> typer.Typer:
     for command in COMMANDS:
         app.command()(command)
     app.command("import")(work.import_file)
+    memory.adapters.command("export")(export.export)
     for name, group in GROUPS.items():
         app.add_typer(group, name=name)
     return app

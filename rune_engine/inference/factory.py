@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rune_engine.config import RuneConfig
+from rune_engine.inference.llama import LlamaProvider
 from rune_engine.inference.provider import InferenceProvider, ProviderStatus
 from rune_engine.inference.scripted import SCRIPT_NAME, ScriptedProvider
 from rune_engine.inference.transformers import TransformersProvider
@@ -28,13 +29,22 @@ def create_provider(base_model: str, config: RuneConfig) -> InferenceProvider:
     Raises:
         BaseModelNotFoundError: there is no such model on this machine.
         BaseModelCorruptedError: what it says of itself cannot be read.
-        InvalidInputError: the script is not one.
+        InvalidInputError: the script is not one, or the back-end does not know a setting.
     """
     found = resolve(base_model, config)
     if isinstance(found, Script):
         return ScriptedProvider(found.path)
     if _is_scripted(found.path):
         return ScriptedProvider(found.path / SCRIPT_NAME, found.id)
+    if found.is_gguf or config.serving.backend == "llama":
+        return LlamaProvider(
+            found.id,
+            found.path,
+            config.gguf_path,
+            config.model_threads,
+            config.worker_idle_seconds,
+            serving=config.serving,
+        )
     if config.serving.backend == "vllm":
         return VllmProvider(
             found.id,
@@ -44,14 +54,14 @@ def create_provider(base_model: str, config: RuneConfig) -> InferenceProvider:
             max_adapters=config.serving.vllm_adapters,
         )
     return TransformersProvider(
-        found.id, found.path, config.model_threads, config.worker_idle_seconds
+        found.id, found.path, config.model_threads, config.worker_idle_seconds, config.serving
     )
 
 
 def _is_scripted(folder: Path) -> bool:
     try:
         config = json.loads((folder / "config.json").read_bytes())
-    except ValueError:
+    except (ValueError, NotADirectoryError):
         return False
     return isinstance(config, dict) and config.get("model_type") == "scripted"
 

@@ -101,14 +101,21 @@ def make_adapter(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     from transformers import AutoModelForCausalLM
 
     def make(
-        name: str, seed: int, modules: Sequence[str] = ALL_LINEAR, rank: int = 4
+        name: str,
+        seed: int,
+        modules: Sequence[str] = ALL_LINEAR,
+        *,
+        rank: int = 4,
+        strength: float = 0.3,
+        **settings: Any,
     ) -> AdapterRef:
         torch.manual_seed(seed)
-        lora = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(modules))
+        settings = {"lora_alpha": 2 * rank, "target_modules": list(modules), **settings}
+        lora = peft.LoraConfig(r=rank, **settings)
         model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base_folder), lora)
         for parameter_name, parameter in model.named_parameters():
             if "lora_B" in parameter_name:
-                torch.nn.init.normal_(parameter, std=0.3)
+                torch.nn.init.normal_(parameter, std=strength)
         folder = tmp_path_factory.mktemp("adapter") / name
         model.save_pretrained(folder)
         return AdapterRef(name, folder, sha256_of(folder), BASE_MODEL_ID)
