@@ -98,6 +98,9 @@ class ServingSettings(BaseModel):
         description="What recent conversations, kept to go on from, may take.",
     )
     vllm_url: str = "http://127.0.0.1:8000"
+    vllm_adapters: int = Field(
+        default=15, ge=1, description="Adapters on a vLLM server at once, at most."
+    )
     ollama_url: str = "http://127.0.0.1:11434"
 
 
@@ -111,7 +114,8 @@ class RuneConfig(BaseSettings):
     home: Path = Field(default_factory=default_home)
     base_model: str = Field(
         default="rune-nano",
-        description="A shipped base model's name, a folder, or `scripted:FILE`.",
+        description="A name that `rune model list` shows, a folder, a .gguf file, or "
+        "`scripted:FILE`.",
     )
     idle_seconds: float = Field(
         default=900.0, gt=0, description="The engine ends itself after this long without work."
@@ -124,6 +128,16 @@ class RuneConfig(BaseSettings):
         default=30.0, ge=0, description="What a killed training loses at most, in seconds of it."
     )
     serving: ServingSettings = ServingSettings()
+    openai_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="Loopback port of the OpenAI-compatible endpoint; null is off, 0 any free one.",
+    )
+    openai_project: str | None = Field(
+        default=None,
+        description="The project of requests to the model `rune` that name none.",
+    )
     sandbox: SandboxLimits = SandboxLimits()
     consolidation: ConsolidationSettings = ConsolidationSettings()
     exclusive: Literal["auto", "always", "never"] = Field(
@@ -160,6 +174,11 @@ class RuneConfig(BaseSettings):
         return self.home / "objects"
 
     @property
+    def models_path(self) -> Path:
+        """Base models that were pulled, one folder each."""
+        return self.home / "models"
+
+    @property
     def jobs_path(self) -> Path:
         """Scratch folders of running jobs."""
         return self.home / "jobs"
@@ -167,6 +186,16 @@ class RuneConfig(BaseSettings):
     @property
     def logs_path(self) -> Path:
         return self.home / "logs"
+
+    @property
+    def gguf_path(self) -> Path:
+        """GGUF files made of adapters and base models; may be deleted at any time."""
+        return self.home / "gguf"
+
+    @property
+    def openai_key_path(self) -> Path:
+        """What clients of the OpenAI-compatible endpoint have to show."""
+        return self.home / "openai.key"
 
     @property
     def tracking_path(self) -> Path:

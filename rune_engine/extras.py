@@ -7,7 +7,12 @@ from importlib.util import find_spec
 from rune_engine.errors import MissingExtraError
 
 _TORCH = ("torch", "transformers", "peft", "safetensors")
-_EXTRAS = {"torch": _TORCH, "qlora": (*_TORCH, "bitsandbytes")}
+_EXTRAS = {
+    "torch": _TORCH,
+    "qlora": (*_TORCH, "bitsandbytes"),
+    "llama": ("llama_cpp", "gguf"),
+    "models": ("huggingface_hub",),
+}
 
 
 def require(extra: str, purpose: str) -> None:

@@ -15,10 +15,10 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from rune_engine.errors import (
     DeviceMemoryError,
@@ -101,8 +101,10 @@ class Worker:
         self._jobs: dict[Row, Job] = {}
         self._decoding: set[Row] = set()
 
-    def run(self) -> None:
-        """Serve until the process ends."""
+    def run(self, jobs: Iterable[Job]) -> NoReturn:
+        """Serve `jobs`, and what comes after them, until the process ends."""
+        for job in jobs:
+            self._open(job)
         while True:
             for job in self._inbox.take(wait=not self._jobs):
                 self._open(job)
@@ -212,6 +214,28 @@ def _private_pipes() -> tuple[IO[bytes], IO[bytes]]:
     return requests, replies
 
 
+def serve(load: Callable[[], WorkerModel]) -> None:
+    """Load a model and serve it on stdin and stdout, until the process ends.
+
+    One that is refused is an answer to the calls that wait for it; the next ones try again.
+    """
+    requests, replies = _private_pipes()
+    inbox = Inbox(requests)
+    # Read by the libraries as they load: no network, and no spinning beside other processes.
+    os.environ.update(HF_HUB_OFFLINE="1", OMP_WAIT_POLICY="PASSIVE", TOKENIZERS_PARALLELISM="false")
+    while True:
+        jobs = inbox.take(wait=True)
+        try:
+            model = load()
+        except RuneError as error:
+            for job in jobs:
+                inbox.done(job)
+                replies.write(to_line({"id": job.id, "error": error.to_envelope()}))
+            replies.flush()
+        else:
+            Worker(model, inbox, replies).run(jobs)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Load the model and serve it."""
     parser = argparse.ArgumentParser(description="Rune's model worker.")
@@ -222,25 +246,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--context", type=int, default=None)
     options = parser.parse_args(argv)
-    requests, replies = _private_pipes()
-    inbox = Inbox(requests)
-    # Read by the libraries as they load: no network, and no spinning beside other processes.
-    os.environ.update(HF_HUB_OFFLINE="1", OMP_WAIT_POLICY="PASSIVE", TOKENIZERS_PARALLELISM="false")
 
-    import torch
+    def load() -> WorkerModel:
+        import torch
 
-    from rune_engine.inference.local_model import LocalModel
+        from rune_engine.inference.local_model import LocalModel
 
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    model = LocalModel(
-        options.model,
-        adapter_bytes=options.adapter_bytes,
-        prefix_bytes=options.prefix_bytes,
-        precision=options.precision,
-        context=options.context,
-    )
-    Worker(model, inbox, replies).run()
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        return LocalModel(
+            options.model,
+            adapter_bytes=options.adapter_bytes,
+            prefix_bytes=options.prefix_bytes,
+            precision=options.precision,
+            context=options.context,
+        )
+
+    serve(load)
 
 
 if __name__ == "__main__":

@@ -22,18 +22,18 @@ from io import BufferedReader
 from pathlib import Path
 
 from rune_engine.config import RuneConfig
-from rune_engine.errors import (
-    AdapterAlreadyExistsError,
-    AdapterCorruptedError,
-    InvalidInputError,
-)
-from rune_engine.registry.durable import (
+from rune_engine.durable import (
     flush_folder,
     in_use,
     make_folder,
     new_file,
     remove,
     swept,
+)
+from rune_engine.errors import (
+    AdapterAlreadyExistsError,
+    AdapterCorruptedError,
+    InvalidInputError,
 )
 from rune_engine.registry.lora_config import LoraAdapterConfig, parse_lora_config
 from rune_engine.registry.weights import check_weights
