@@ -1,7 +1,8 @@
-"""The base models that ship with Rune, and where they are. Knows nothing of the rest of Rune.
+"""The base models that ship with Rune, and what a base model on disk says of itself.
 
-A base model is a folder that Transformers loads; Rune adds `rune.json` with the model's id and
-the distillation settings that suit it.
+A base model is a folder that Transformers loads, or a `.gguf` file; Rune adds `rune.json` with the
+model's id and the distillation settings that suit it. Knows nothing of the rest of Rune, nor where
+models that were downloaded lie.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["BaseModelFolder", "describe", "shipped"]
+from base_models.gguf_header import BASE_MODEL_ID, read_header
 
+__all__ = ["SETTINGS", "BaseModelFolder", "describe", "shipped"]
+
+SETTINGS = "rune.json"
 _HERE = Path(__file__).resolve().parent
 
 
@@ -20,13 +24,19 @@ _HERE = Path(__file__).resolve().parent
 class BaseModelFolder:
     """A base model on disk.
 
-    `distillation` holds recommended settings (`rank`, `max_steps`, `learning_rate`,
-    `target_modules`, ...); it is empty for a folder without `rune.json`.
+    `path` is its folder, or its `.gguf` file (the first one of a split model). `distillation`
+    holds recommended settings (`rank`, `max_steps`, `learning_rate`, `target_modules`, ...); it is
+    empty without `rune.json`.
     """
 
     id: str
     path: Path
     distillation: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_gguf(self) -> bool:
+        """Whether it is a GGUF file, which can be served but not distilled into."""
+        return self.path.suffix == ".gguf"
 
 
 def shipped() -> list[str]:
@@ -34,20 +44,43 @@ def shipped() -> list[str]:
     return sorted(p.parent.name for p in _HERE.glob("*/config.json"))
 
 
-def describe(name_or_folder: str) -> BaseModelFolder:
-    """Find a shipped base model by name, or a base model folder by path.
+def describe(name_or_path: str) -> BaseModelFolder:
+    """Find a shipped base model by name, or a base model's folder or `.gguf` file by path.
 
     Raises:
         FileNotFoundError: neither is there.
+        ValueError: its `rune.json`, or the GGUF file itself, is damaged.
     """
-    folder = _HERE / name_or_folder if name_or_folder in shipped() else Path(name_or_folder)
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(name_or_folder)
-    folder = folder.resolve()
-    settings_file = folder / "rune.json"
-    if not settings_file.is_file():
-        return BaseModelFolder(id=folder.name, path=folder)
-    settings = json.loads(settings_file.read_text(encoding="utf-8"))
+    path = _HERE / name_or_path if name_or_path in shipped() else Path(name_or_path).expanduser()
+    if path.suffix == ".gguf" and path.is_file():
+        return _gguf(path.resolve())
+    if not (path / "config.json").is_file():
+        raise FileNotFoundError(name_or_path)
+    path = path.resolve()
+    settings = _settings(path / SETTINGS)
     return BaseModelFolder(
-        id=settings["id"], path=folder, distillation=settings.get("distillation", {})
+        id=settings.get("id", path.name),
+        path=path,
+        distillation=settings.get("distillation", {}),
     )
+
+
+def _gguf(file: Path) -> BaseModelFolder:
+    """Its id is what `rune.json` beside it says, its own header, or its name."""
+    said = read_header(file).get(BASE_MODEL_ID)
+    settings = _settings(file.parent / SETTINGS)
+    if file.name in settings.get("gguf", ()):
+        said = settings.get("id")
+    return BaseModelFolder(id=str(said or file.stem), path=file)
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        return {}
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    kinds = {"id": str, "gguf": list, "distillation": dict}
+    if not isinstance(settings, dict) or not all(
+        isinstance(settings.get(name, kind()), kind) for name, kind in kinds.items()
+    ):
+        raise ValueError(f"{file} is not a base model's settings")
+    return settings

@@ -29,6 +29,7 @@ from rune_engine.models import (
     JobPage,
     MemoryStatus,
     Model,
+    OpenAIStatus,
     ProjectState,
     RecordedTrajectory,
     RecordingParams,
@@ -196,6 +197,10 @@ class EngineClient:
 
     async def status(self) -> MemoryStatus:
         return MemoryStatus.model_validate(await self._call("GET", "/status"))
+
+    async def openai(self) -> OpenAIStatus:
+        """Where the OpenAI-compatible endpoint is, if it is on."""
+        return OpenAIStatus.model_validate(await self._call("GET", "/openai"))
 
     async def consolidation(self) -> ConsolidationStatus:
         """What the schedule would do, and what keeps it from doing it."""

@@ -75,6 +75,35 @@ class ConsolidationSettings(BaseModel):
     )
 
 
+class ServingSettings(BaseModel):
+    """Which back-end runs the base model, and what it may use."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    backend: Literal["auto", "transformers", "llama", "vllm", "ollama"] = Field(
+        default="auto", description="auto: a folder by Transformers, a .gguf file by llama.cpp."
+    )
+    precision: Literal["auto", "float32", "bfloat16", "nf4"] = Field(
+        default="auto", description="Of the base model's weights, where the back-end can choose."
+    )
+    context: int | None = Field(
+        default=None, ge=64, description="Tokens of context; the model's own by default."
+    )
+    adapter_memory_bytes: int = Field(
+        default=1024**3, ge=0, description="What adapters that are kept loaded may take."
+    )
+    prefix_memory_bytes: int = Field(
+        default=512 * 1024**2,
+        ge=0,
+        description="What recent conversations, kept to go on from, may take.",
+    )
+    vllm_url: str = "http://127.0.0.1:8000"
+    vllm_adapters: int = Field(
+        default=15, ge=1, description="Adapters on a vLLM server at once, at most."
+    )
+    ollama_url: str = "http://127.0.0.1:11434"
+
+
 class RuneConfig(BaseSettings):
     """Everything that can be set."""
 
@@ -85,7 +114,8 @@ class RuneConfig(BaseSettings):
     home: Path = Field(default_factory=default_home)
     base_model: str = Field(
         default="rune-nano",
-        description="A shipped base model's name, a folder, or `scripted:FILE`.",
+        description="A name that `rune model list` shows, a folder, a .gguf file, or "
+        "`scripted:FILE`.",
     )
     idle_seconds: float = Field(
         default=900.0, gt=0, description="The engine ends itself after this long without work."
@@ -99,6 +129,17 @@ class RuneConfig(BaseSettings):
     )
     training_memory_bytes: int | None = Field(
         default=None, gt=0, description="What a trainer may hold at most; null is what is free."
+    )
+    serving: ServingSettings = ServingSettings()
+    openai_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="Loopback port of the OpenAI-compatible endpoint; null is off, 0 any free one.",
+    )
+    openai_project: str | None = Field(
+        default=None,
+        description="The project of requests to the model `rune` that name none.",
     )
     sandbox: SandboxLimits = SandboxLimits()
     consolidation: ConsolidationSettings = ConsolidationSettings()
@@ -136,6 +177,11 @@ class RuneConfig(BaseSettings):
         return self.home / "objects"
 
     @property
+    def models_path(self) -> Path:
+        """Base models that were pulled, one folder each."""
+        return self.home / "models"
+
+    @property
     def jobs_path(self) -> Path:
         """Scratch folders of running jobs."""
         return self.home / "jobs"
@@ -143,6 +189,16 @@ class RuneConfig(BaseSettings):
     @property
     def logs_path(self) -> Path:
         return self.home / "logs"
+
+    @property
+    def gguf_path(self) -> Path:
+        """GGUF files made of adapters and base models; may be deleted at any time."""
+        return self.home / "gguf"
+
+    @property
+    def openai_key_path(self) -> Path:
+        """What clients of the OpenAI-compatible endpoint have to show."""
+        return self.home / "openai.key"
 
     @property
     def tracking_path(self) -> Path:

@@ -7,11 +7,9 @@ process commits in between, whatever the timeout). Knows no table.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import random
-import shutil
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -21,33 +19,31 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 
 from rune_engine import migrations
 from rune_engine.config import RuneConfig
 from rune_engine.errors import (
-    DatabaseBusyError,
     DatabaseTooNewError,
-    DiskFullError,
-    HomeNotWritableError,
-    InvalidInputError,
     StorageError,
 )
 from rune_engine.file_systems import require_local
 from rune_engine.readers import Connections, OneProcess, Row
+from rune_engine.storage_errors import (
+    BUSY_MILLISECONDS,
+    database_busy,
+    home_not_writable,
+    storage_errors,
+)
 
-__all__ = ["Database", "connect_reader", "driver", "open_database", "storage_errors", "utc_now"]
+__all__ = ["Database", "connect_reader", "driver", "open_database", "utc_now"]
 
-_BUSY_MILLISECONDS = 30_000
 _RETRY_SECONDS = 0.05
 _WRITES = {"rune_writes": True}
 _STATEMENTS = 256
-_NEARLY_FULL_BYTES = 1024**2
 _LOOK_AGAIN_SECONDS = (0.0005, 0.0015)
 _NEVER_WAIT = "PRAGMA busy_timeout = 0"
-_WAIT_WHEN_BUSY = f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}"
+_WAIT_WHEN_BUSY = f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}"
 _PRAGMAS = (
     _WAIT_WHEN_BUSY,
     "PRAGMA synchronous = FULL",
@@ -144,7 +140,7 @@ class Database:
             cursor.execute("PRAGMA query_only = OFF")
             while cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
                 if time.monotonic() >= deadline:
-                    raise _busy(self.home)
+                    raise database_busy(self.home)
                 time.sleep(_RETRY_SECONDS)
 
     def close(self) -> None:
@@ -189,85 +185,13 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-@contextmanager
-def storage_errors(home: Path) -> Iterator[None]:
-    """Turn what SQLite and the file system raise into Rune's storage errors."""
-    try:
-        yield
-    except DBAPIError as error:
-        cause = error.orig if isinstance(error.orig, sqlite3.Error) else sqlite3.Error(str(error))
-        raise _from_sqlite(cause, home) from error
-    except sqlite3.Error as error:
-        raise _from_sqlite(error, home) from error
-    except PoolTimeoutError as error:
-        raise _busy(home) from error
-    except UnicodeError as error:
-        raise InvalidInputError(
-            "A text cannot be written as UTF-8.", next_step="Remove unpaired surrogates from it."
-        ) from error
-    except OSError as error:
-        raise _from_os(error, home) from error
-
-
-def _from_sqlite(error: sqlite3.Error, home: Path) -> StorageError:
-    name = str(getattr(error, "sqlite_errorname", ""))
-    if name == "SQLITE_FULL" or (name.startswith("SQLITE_IOERR") and _nearly_full(home)):
-        return _disk_full(home)
-    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-        return _not_writable(home, str(error))
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return _busy(home)
-    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
-        return StorageError(
-            f"The database in {home} is damaged or is not a database: {error}.",
-            next_step="Move rune.db, with rune.db-wal and rune.db-shm, out of the way, or put a "
-            "backup in its place.",
-        )
-    return StorageError(f"The database in {home} refused: {error}.")
-
-
-def _from_os(error: OSError, home: Path) -> StorageError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return _disk_full(home)
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return _not_writable(home, str(error))
-    return StorageError(f"The files in {home} could not be used: {error}.")
-
-
-def _nearly_full(home: Path) -> bool:
-    with suppress(OSError):
-        return shutil.disk_usage(home).free < _NEARLY_FULL_BYTES
-    return False
-
-
-def _disk_full(home: Path) -> DiskFullError:
-    return DiskFullError(
-        f"No space is left on the disk that holds {home}; nothing was stored.",
-        next_step="Free some space, then do it again.",
-    )
-
-
-def _not_writable(home: Path, detail: str) -> HomeNotWritableError:
-    return HomeNotWritableError(
-        f"Rune's home {home} cannot be written to: {detail}.",
-        next_step="Correct its permissions, or point RUNE_HOME at a folder you own.",
-    )
-
-
-def _busy(home: Path) -> DatabaseBusyError:
-    return DatabaseBusyError(
-        f"The database in {home} stayed busy for {_BUSY_MILLISECONDS // 1000} s.",
-        next_step="End the program that keeps it locked, then do it again.",
-    )
-
-
 def _make_home(home: Path) -> None:
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise _not_writable(home, "it is not a folder") from error
+        raise home_not_writable(home, "it is not a folder") from error
     if not os.access(home, os.W_OK | os.X_OK):
-        raise _not_writable(home, "it is read-only")
+        raise home_not_writable(home, "it is read-only")
 
 
 def _engine(path: Path) -> Engine:
@@ -331,7 +255,7 @@ def _begin_writing(connection: sqlite3.Connection) -> None:
 
 def _take_write_lock(connection: sqlite3.Connection) -> None:
     """`_begin_writing` on a connection that never waits by itself."""
-    deadline = time.monotonic() + _BUSY_MILLISECONDS / 1000
+    deadline = time.monotonic() + BUSY_MILLISECONDS / 1000
     while not _try_immediate(connection, last=time.monotonic() >= deadline):
         time.sleep(random.uniform(*_LOOK_AGAIN_SECONDS))
 

@@ -12,15 +12,17 @@
     ├── ConflictError                the state of things forbids it
     │   ├── AdapterAlreadyExistsError
     │   ├── AdapterBaseModelMismatchError
-    │   ├── AdapterUnsupportedError  the back-end cannot run adapters of its kind
+    │   ├── AdapterUnsupportedError  sound, but not for this back-end
     │   ├── AdapterForgottenError
     │   ├── TrajectoryForgottenError
     │   ├── ProjectOptedOutError
     │   ├── EngineRunningError       it must not run for this
+    │   ├── PortTakenError           something else listens there
     │   ├── StaleAttemptError        the job has been taken up by somebody else
     │   └── NothingToDistillError
     ├── StorageError
     │   ├── AdapterCorruptedError
+    │   ├── BaseModelCorruptedError
     │   ├── DatabaseBusyError
     │   ├── DiskFullError
     │   ├── HomeNotWritableError
@@ -30,12 +32,14 @@
     ├── SandboxUnavailableError      this machine cannot isolate model-written code
     ├── InferenceError
     │   ├── ContextTooLongError
+    │   ├── BackendUnavailableError  the inference server does not answer, or not as ours
     │   ├── WorkerDiedError
     │   └── GenerationCancelledError
     ├── TrainingError
     │   └── TrainerDiedError         a signal ended it: out of memory, or somebody's kill
     ├── DeviceMemoryError            the accelerator, or the machine's memory, is full
     ├── EngineUnavailableError
+    ├── ModelHubError                the hub of base models is out of reach, or refused
     ├── ServiceManagerError          systemd or launchd is not there, or refused
     └── MissingExtraError            an optional dependency is not installed
 
@@ -142,6 +146,10 @@ class EngineRunningError(ConflictError):
     code = "engine_running"
 
 
+class PortTakenError(ConflictError):
+    code = "port_taken"
+
+
 class StaleAttemptError(ConflictError):
     code = "stale_attempt"
 
@@ -156,6 +164,10 @@ class StorageError(RuneError):
 
 class AdapterCorruptedError(StorageError):
     code = "adapter_corrupted"
+
+
+class BaseModelCorruptedError(StorageError):
+    code = "base_model_corrupted"
 
 
 class DatabaseBusyError(StorageError):
@@ -199,6 +211,12 @@ class ContextTooLongError(InferenceError):
     http_status = 422
 
 
+class BackendUnavailableError(InferenceError):
+    code = "backend_unavailable"
+    http_status = 503
+    retryable = True
+
+
 class WorkerDiedError(InferenceError):
     code = "worker_died"
     retryable = True
@@ -227,6 +245,11 @@ class EngineUnavailableError(RuneError):
     code = "engine_unavailable"
     http_status = 503
     retryable = True
+
+
+class ModelHubError(RuneError):
+    code = "model_hub"
+    http_status = 502
 
 
 class ServiceManagerError(RuneError):

@@ -6,9 +6,12 @@ from importlib.util import find_spec
 
 from rune_engine.errors import MissingExtraError
 
+_TORCH = ("torch", "transformers", "peft", "safetensors")
 _EXTRAS = {
-    "torch": ("torch", "transformers", "peft", "safetensors"),
-    "qlora": ("bitsandbytes",),
+    "torch": _TORCH,
+    "qlora": (*_TORCH, "bitsandbytes"),
+    "llama": ("llama_cpp", "gguf"),
+    "models": ("huggingface_hub",),
 }
 
 

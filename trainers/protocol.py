@@ -46,20 +46,27 @@ def _private_stdout() -> TextIO:
     return events
 
 
-def run_trainer(
-    trainer: Callable[[TrainerJob, Callable[[float, str], None]], TrainerResult],
-) -> None:
-    """Run `trainer` on the job file named on the command line and report how it ended."""
+def connect() -> Callable[..., None]:
+    """Talk to the engine from now on: what tells it an event, by its name and fields."""
     events = _private_stdout()
 
     def emit(event: str, **values: Any) -> None:
         events.write(json.dumps({"event": event, **values}) + "\n")
         events.flush()
 
+    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    return emit
+
+
+def run_trainer(
+    trainer: Callable[[TrainerJob, Callable[[float, str], None]], TrainerResult],
+) -> None:
+    """Run `trainer` on the job file named on the command line and report how it ended."""
+    emit = connect()
+
     def report(fraction: float, message: str) -> None:
         emit("progress", fraction=min(1.0, max(0.0, fraction)), message=message)
 
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
     try:
         job = TrainerJob.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
         emit("result", **trainer(job, report).model_dump())

@@ -22,11 +22,12 @@ from rune_engine.backup import archive
 from rune_engine.backup.archive import BackupReport, DamagedAdapter, Manifest
 from rune_engine.backup.snapshot import StoredAdapter, check_database, contents, take_snapshot
 from rune_engine.config import RuneConfig
-from rune_engine.database import Database, open_database, storage_errors, utc_now
+from rune_engine.database import Database, open_database, utc_now
+from rune_engine.durable import flush_folder, flush_to_disk
 from rune_engine.errors import BackupError
 from rune_engine.home import not_writable
-from rune_engine.registry.durable import flush_folder, flush_to_disk
 from rune_engine.registry.files import CONFIG_NAME, WEIGHTS_NAME
+from rune_engine.storage_errors import storage_errors
 
 _PRIVATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 

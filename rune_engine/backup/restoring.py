@@ -21,7 +21,8 @@ from rune_engine.backup.archive import DamagedAdapter, Manifest, RestoreReport
 from rune_engine.backup.snapshot import Contents, StoredAdapter, check_database, contents
 from rune_engine.backup.swap import swap_database, swap_tracking
 from rune_engine.config import RuneConfig
-from rune_engine.database import open_database, storage_errors
+from rune_engine.database import open_database
+from rune_engine.durable import flush_folder, make_folder, new_file
 from rune_engine.errors import (
     AdapterCorruptedError,
     BackupError,
@@ -31,9 +32,9 @@ from rune_engine.errors import (
 from rune_engine.file_systems import require_local
 from rune_engine.home import open_lock, prepare_home, try_lock
 from rune_engine.registry import lifecycle
-from rune_engine.registry.durable import flush_folder, make_folder, new_file
 from rune_engine.registry.files import CONFIG_NAME, WEIGHTS_NAME, AdapterFiles, Stored
 from rune_engine.registry.quarantine import Quarantine
+from rune_engine.storage_errors import storage_errors
 
 _STAGING = "restore-*"
 

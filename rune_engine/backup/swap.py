@@ -12,8 +12,8 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
+from rune_engine.durable import flush_folder, flush_to_disk
 from rune_engine.errors import BackupError
-from rune_engine.registry.durable import flush_folder, flush_to_disk
 
 _LOGS = ("-wal", "-shm", "-journal")
 

@@ -15,13 +15,17 @@ from rune_engine.cli import (
     demo,
     doctor,
     engine,
+    export,
     forget,
     history,
     jobs,
     memory,
+    model,
     project,
     run_suite,
     sandbox,
+    serve,
+    vllm,
     work,
 )
 from rune_engine.cli.session import err, out
@@ -31,6 +35,7 @@ COMMANDS = (
     demo.demo,
     run_suite.run,
     memory.status,
+    serve.serve,
     memory.record,
     memory.distill,
     project.project,
@@ -46,7 +51,9 @@ GROUPS = {
     "daemon": daemon.app,
     "jobs": jobs.app,
     "adapters": memory.adapters,
+    "model": model.app,
     "sandbox": sandbox.app,
+    "vllm": vllm.app,
 }
 
 
@@ -60,6 +67,7 @@ def _build() -> typer.Typer:
     for command in COMMANDS:
         app.command()(command)
     app.command("import")(work.import_file)
+    memory.adapters.command("export")(export.export)
     for name, group in GROUPS.items():
         app.add_typer(group, name=name)
     return app

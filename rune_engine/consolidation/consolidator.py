@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import UTC, datetime
 
-import base_models
 from rune_engine import events
 from rune_engine.config import RuneConfig
 from rune_engine.consolidation.facts import read_asked, read_facts
@@ -21,9 +20,15 @@ from rune_engine.consolidation.following import missing_steps
 from rune_engine.consolidation.policy import Agenda, Due, Resting, agenda
 from rune_engine.consolidation.quiet import Wait, look_around, reason_to_wait
 from rune_engine.database import Database
-from rune_engine.errors import MissingExtraError, StorageError
+from rune_engine.errors import (
+    BaseModelCorruptedError,
+    BaseModelNotFoundError,
+    MissingExtraError,
+    StorageError,
+)
 from rune_engine.extras import require
 from rune_engine.jobs.store import JobStore
+from rune_engine.model_store.resolve import resolve_trainable
 from rune_engine.models import ConsolidationStatus, DistillParams, JobKind
 
 log = logging.getLogger(__name__)
@@ -221,7 +226,7 @@ class Consolidator:
         """What is due; nothing where no distillation could work."""
         if self._impossible() is not None:
             return Agenda()
-        base_model_id = base_models.describe(self._config.base_model).id
+        base_model_id = resolve_trainable(self._config.base_model, self._config).id
         with self._database.reading() as session:
             facts = read_facts(session, base_model_id, self._settings.min_trajectories)
         return agenda(facts, self._settings, datetime.now(UTC))
@@ -229,11 +234,9 @@ class Consolidator:
     def _impossible(self) -> str | None:
         """Why this engine cannot distill at all."""
         try:
-            base_models.describe(self._config.base_model)
+            resolve_trainable(self._config.base_model, self._config)
             require("torch", "Distilling an adapter")
-        except FileNotFoundError:
-            return f"cannot distill: {self._config.base_model} is not a base model's folder"
-        except MissingExtraError as error:
+        except (BaseModelNotFoundError, BaseModelCorruptedError, MissingExtraError) as error:
             return f"cannot distill: {error.message}"
         return None
 

@@ -13,13 +13,14 @@ from contextlib import contextmanager
 
 from rune_engine import events
 from rune_engine.config import RuneConfig
-from rune_engine.database import open_database, storage_errors
+from rune_engine.database import open_database
 from rune_engine.doctor import files, leftovers, tables
 from rune_engine.doctor.findings import DataReport, Finding, Problem, Tools
 from rune_engine.doctor.ground import Ground, is_current, opened
 from rune_engine.errors import EngineRunningError
 from rune_engine.home import open_lock, try_lock
 from rune_engine.registry.quarantine import Quarantine
+from rune_engine.storage_errors import storage_errors
 
 Examination = Callable[[Ground], Iterator[Problem]]
 _ALWAYS: tuple[Examination, ...] = (tables.damage, leftovers.permissions)

@@ -11,9 +11,9 @@ from pathlib import Path
 from rune_engine.backup.snapshot import StoredAdapter
 from rune_engine.doctor.findings import Finding, Problem, Tools
 from rune_engine.doctor.ground import Ground
+from rune_engine.durable import alone_in, flush_folder, make_folder, remove
 from rune_engine.errors import AdapterCorruptedError, StorageError
 from rune_engine.registry import lifecycle
-from rune_engine.registry.durable import alone_in, flush_folder, make_folder, remove
 from rune_engine.registry.files import WEIGHTS_NAME, AdapterFiles, Stored
 
 _KNOWN = (

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from rune_engine.config import RuneConfig
 from rune_engine.database import Database
-from rune_engine.models import Model
+from rune_engine.models import Check, Model
 from rune_engine.registry.quarantine import Quarantine
 
 FindingKind = Literal[
@@ -55,15 +55,6 @@ class DataReport(Model):
     def healthy(self) -> bool:
         """Whether nothing is left to mend."""
         return all(finding.repaired for finding in self.findings)
-
-
-class Check(Model):
-    """One look at the machine."""
-
-    name: str
-    status: Literal["good", "warning", "problem"]
-    detail: str
-    next_step: str = ""
 
 
 class MachineReport(Model):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import platform
 import shutil
@@ -11,14 +10,20 @@ import stat
 import sys
 from pathlib import Path
 
-import base_models
 import rune_engine
 from rune_engine.client import EngineClient
 from rune_engine.config import RuneConfig
-from rune_engine.doctor.findings import Check, MachineReport
-from rune_engine.errors import MissingExtraError, RuneError, SandboxUnavailableError
+from rune_engine.errors import (
+    BaseModelCorruptedError,
+    BaseModelNotFoundError,
+    MissingExtraError,
+    RuneError,
+    SandboxUnavailableError,
+)
 from rune_engine.extras import require
 from rune_engine.file_systems import file_system_of, is_network
+from rune_engine.model_store.resolve import resolve
+from rune_engine.models import Check
 from rune_engine.sandbox.sandbox import Sandbox
 
 _OLDEST_PYTHON = (3, 11)
@@ -27,21 +32,19 @@ _LITTLE_SPACE = 2 * 1024**3
 _NO_SPACE = 200 * 1024**2
 
 
-def examine_machine(config: RuneConfig) -> MachineReport:
-    """Every check, in an order in which they can be mended."""
-    return MachineReport(
-        checks=[
-            _python(),
-            _sqlite(),
-            _home(config),
-            _file_system(config),
-            _space(config),
-            _extra(),
-            _base_model(config),
-            asyncio.run(_sandbox(config)),
-            asyncio.run(_engine(config)),
-        ]
-    )
+async def look_at(config: RuneConfig) -> list[Check]:
+    """Every quick look, in an order in which what is wrong can be mended."""
+    return [
+        _python(),
+        _sqlite(),
+        _home(config),
+        _file_system(config),
+        _space(config),
+        _extra(),
+        _base_model(config),
+        await _sandbox(config),
+        await _engine(config),
+    ]
 
 
 def _python() -> Check:
@@ -109,18 +112,13 @@ def _extra() -> Check:
 
 
 def _base_model(config: RuneConfig) -> Check:
-    name = config.base_model
-    if name.startswith("scripted:"):
-        found = Path(name.removeprefix("scripted:")).is_file()
-    else:
-        try:
-            found = bool(base_models.describe(name))
-        except FileNotFoundError:
-            found = False
-    if found:
-        return Check(name="base model", status="good", detail=name)
-    step = f"Set RUNE_BASE_MODEL to one of {', '.join(base_models.shipped())}, or to a folder."
-    return Check(name="base model", status="problem", detail=f"no {name}", next_step=step)
+    try:
+        resolve(config.base_model, config)
+    except (BaseModelNotFoundError, BaseModelCorruptedError) as error:
+        return Check(
+            name="base model", status="problem", detail=error.message, next_step=error.next_step
+        )
+    return Check(name="base model", status="good", detail=config.base_model)
 
 
 async def _sandbox(config: RuneConfig) -> Check:

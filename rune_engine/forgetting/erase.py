@@ -18,6 +18,7 @@ from rune_engine.config import RuneConfig
 from rune_engine.database import Database, utc_now
 from rune_engine.forgetting import scope as scopes
 from rune_engine.forgetting import traces
+from rune_engine.gguf.cache import forget_adapters
 from rune_engine.models import ForgetParams, ForgetReport, ForgottenAdapter
 from rune_engine.registry.lifecycle import mark_forgotten
 from rune_engine.trajectories.records import ErasureRecord
@@ -74,6 +75,7 @@ class Forgetting:
             _erase(session, params, plan)
         backups = traces.backups(events.EventLog(self._database).history(limit=events.MAX_PAGE))
         removed = traces.remove_old_databases(self._config.home)
+        removed += forget_adapters(self._config.gguf_path, self._forgotten_weights())
         self._database.compact()
         proof = traces.search(self._config.home, plan.lines, self._is_still_held)
         proof = proof.model_copy(update={"backups": backups, "removed": [*removed, *proof.removed]})
@@ -88,6 +90,12 @@ class Forgetting:
         with self._database.reading() as session:
             rows = session.connection().execute(query, {"id": adapter_id})
             return {row.trajectory_id: row.role for row in rows}
+
+    def _forgotten_weights(self) -> list[str]:
+        """The hash of every forgotten adapter's weights, of those forgotten before, too."""
+        query = text("SELECT file_hash FROM adapter_records WHERE forgotten_at IS NOT NULL")
+        with self._database.reading() as session:
+            return list(session.connection().execute(query).scalars())
 
     def _is_still_held(self, line: bytes) -> bool:
         """Whether a trajectory that stays has the same line."""

@@ -1,139 +1,165 @@
-"""Token by token: many rows at once, each with its own sampling, its own end, its own cancel.
+"""Reading and decoding by turns: rows join while others decode, whatever their adapters.
 
-`model.generate` shares one sampler and one stopping rule between the rows of a batch; here a
-row's result does not depend on its neighbours. Knows a causal language model and token ids;
-nothing of adapters, processes or JSON.
+At each step some of the prompts that wait are read, then every row that has been read gets a
+token, so nobody waits for a long answer or a long prompt of somebody else. Runs in the worker
+process only; knows rows, a causal language model and its adapter layers; nothing of processes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from transformers import DynamicCache
+from transformers import Cache, DynamicCache
 
-from rune_engine.inference.provider import GenerationRequest
+from rune_engine.inference.batch import Batch
+from rune_engine.inference.key_values import can_be_composed, new_cache, restored, row_of
+from rune_engine.inference.lora import LoraLayers, Part
+from rune_engine.inference.prefixes import Prefixes
+from rune_engine.inference.reading import Reading, Seat
+from rune_engine.inference.rows import Row
+from rune_engine.inference.torch_sampling import pick
 
-TokensToText = Callable[[Sequence[int]], str]
-
-
-@dataclass(slots=True, eq=False)
-class Row:
-    """One completion in the making; `prompt` and `tokens` are token ids."""
-
-    prompt: list[int]
-    request: GenerationRequest
-    limit: int
-    cancelled: Callable[[], bool]
-    tokens: list[int] = field(default_factory=list)
-    finish_reason: Literal["stop", "length"] | None = None
-    _generator: torch.Generator | None = None
-
-    def pick(self, logits: torch.Tensor) -> int:
-        """Sample from one row of logits with this row's own generator."""
-        if self._generator is None:
-            self._generator = torch.Generator().manual_seed(self.request.seed)
-        chances = torch.softmax(logits.float().cpu() / self.request.temperature, dim=-1)
-        if self.request.top_p < 1.0:
-            chances = _nucleus(chances, self.request.top_p)
-        return int(torch.multinomial(chances, 1, generator=self._generator).item())
-
-
-def _nucleus(chances: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Zero what lies outside the smallest set whose probability reaches `top_p`."""
-    ordered, order = chances.sort(descending=True)
-    ordered[ordered.cumsum(-1) - ordered > top_p] = 0.0
-    return torch.zeros_like(chances).scatter(-1, order, ordered)
+MAX_ROWS = 32
+_READ_AT_ONCE = {"cpu": 512, "cuda": 4096}
+"""Tokens read between two steps of those who decode, and between two looks for a cancel."""
+_LEAST_REUSED = 16
+"""Tokens; fewer are read again sooner than they are found and copied."""
 
 
 class Decoder:
-    """The decode loop over one model, with a key-value cache.
+    """The rows of one model.
 
     Args:
         model: a causal language model in evaluation mode.
-        stop_ids: token ids that end a completion.
-        to_text: decodes token ids, special tokens left out.
+        layers: the adapters on it.
+        prefixes: what it has read lately.
     """
 
-    def __init__(self, model: Any, stop_ids: frozenset[int], to_text: TokensToText) -> None:
+    def __init__(self, model: Any, layers: LoraLayers, prefixes: Prefixes) -> None:
         self._model = model
-        self._stop_ids = stop_ids
-        self._to_text = to_text
+        self._layers = layers
+        self._prefixes = prefixes
+        self._composes = can_be_composed(model.config)
+        self._at_once = _READ_AT_ONCE.get(model.device.type, 512)
+        self._waiting: list[Seat] = []
+        self._reading: Reading | None = None
+        self._batch = Batch(model)
+
+    @property
+    def most_rows(self) -> int:
+        """How many rows may be here; one where the model remembers more than keys and values."""
+        return MAX_ROWS if self._composes else 1
+
+    @property
+    def rows(self) -> list[Row]:
+        """Every row whose end has not been told."""
+        reading = self._reading.seats if self._reading else []
+        seats = [*self._waiting, *reading, *self._batch.seats]
+        return [seat.row for seat in seats if not seat.left]
+
+    def add(self, row: Row, key: str | None) -> None:
+        """Let a row join; `key` names the adapter that is on for it."""
+        self._waiting.append(Seat(row, key))
+
+    def clear(self) -> None:
+        """Forget every row."""
+        self._waiting, self._reading = [], None
+        self._batch.clear()
 
     @torch.inference_mode()
-    def complete(self, rows: Sequence[Row]) -> None:
-        """Decode every row, in place, until it ends or is cancelled."""
-        active = [row for row in rows if not row.cancelled()]
-        if not active:
+    def step(self) -> list[Row]:
+        """Read some, then a token for every row that has been read; returns those that ended."""
+        ended = self._leavers()
+        arrivals, budget = [], self._at_once
+        while budget > 0 and (reading := self._reading or self._next_reading()):
+            self._reading = reading
+            budget -= self._read(reading, budget)
+            if reading.logits is not None:
+                self._reading = None
+                arrivals.append(reading)
+                ended += self._pick(reading.seats, reading.rows, reading.logits, reading.cache)
+        self._batch.renew(arrivals)
+        if self._batch.cache is not None:
+            ended += self._decode(self._batch.cache)
+        return ended
+
+    def _leavers(self) -> list[Row]:
+        """Those who were cancelled before they were read."""
+        left = [seat for seat in self._waiting if seat.leaves()]
+        self._waiting = [seat for seat in self._waiting if not seat.left]
+        if self._reading and all(seat.row.ended for seat in self._reading.seats):
+            left += self._reading.seats
+            self._reading = None
+        return [seat.row for seat in left]
+
+    def _decode(self, cache: Cache) -> list[Row]:
+        self._layers.select(self._batch.parts)
+        logits = self._batch.step()
+        seats = self._batch.seats
+        ended = self._pick(seats, range(len(seats)), logits, cache)
+        if all(seat.left for seat in seats):
+            self._batch.clear()
+        return ended
+
+    def _read(self, reading: Reading, budget: int) -> int:
+        self._layers.select([Part(reading.key)] if reading.key is not None else [])
+        return reading.advance(budget if self._composes else 2**62)
+
+    def _pick(
+        self, seats: Sequence[Seat], rows: Sequence[int], logits: torch.Tensor, cache: Cache
+    ) -> list[Row]:
+        """Give every seat its token; `rows` are their places in the cache."""
+        pick([seat.row for seat in seats], logits)
+        ended = []
+        for seat, row in zip(seats, rows, strict=True):
+            if seat.leaves():
+                ended.append(seat.row)
+                self._remember(seat, row, cache)
+        return ended
+
+    def _remember(self, seat: Seat, row: int, cache: Cache) -> None:
+        if not self._composes or seat.row.error is not None:
             return
-        ids, mask = self._left_padded(active)
-        cache = DynamicCache(config=self._model.config)
-        while True:
-            logits = self._forward(ids, mask, cache)
-            picked = self._pick(active, logits)
-            keep = [i for i, row in enumerate(active) if self._goes_on(row, picked[i])]
-            if not keep:
-                return
-            if len(keep) < len(active):
-                index = torch.tensor(keep, device=mask.device)
-                cache.batch_select_indices(index)
-                mask = mask[index]
-                active = [active[i] for i in keep]
-            ids = torch.tensor([[row.tokens[-1]] for row in active], device=mask.device)
-            mask = torch.cat([mask, mask.new_ones(len(active), 1)], dim=1)
+        keys = cache.layers[0].keys
+        size = 2 * len(cache.layers) * seat.read * keys[0, :, 0].nbytes
+        tokens = (seat.row.prompt + seat.row.tokens)[: seat.read]
+        self._prefixes.keep(seat.key, tokens, size, lambda: row_of(cache, row, seat.read))
 
-    def text(self, row: Row) -> str:
-        """A finished row's text, without the stop string that ended it."""
-        text = self._to_text(row.tokens)
-        found = [at for stop in row.request.stop if (at := text.find(stop)) >= 0]
-        return text[: min(found, default=len(text))]
+    def _next_reading(self) -> Reading | None:
+        """Those who wait for the longest, and who can be read together with them."""
+        if not self._waiting:
+            return None
+        first = self._waiting[0]
+        if not self._composes:
+            self._waiting = []
+            return Reading(self._model, [first], DynamicCache(config=self._model.config))
+        if found := self._reusable(first):
+            kept, common = found
+            self._waiting.remove(first)
+            return Reading(self._model, [first], restored(kept, common), common)
+        alike = [seat for seat in self._waiting if seat.key == first.key]
+        group = _of_like_length(first, [s for s in alike if s is first or not self._reusable(s)])
+        self._waiting = [seat for seat in self._waiting if seat not in group]
+        return Reading(self._model, group, new_cache())
 
-    def _left_padded(self, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Prompts as [rows, longest prompt], and the mask of what is not padding."""
-        width = max(len(row.prompt) for row in rows)
-        padding = [width - len(row.prompt) for row in rows]
-        ids = [[0] * pad + row.prompt for pad, row in zip(padding, rows, strict=True)]
-        mask = [[0] * pad + [1] * (width - pad) for pad in padding]
-        device = self._model.device
-        return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+    def _reusable(self, seat: Seat) -> tuple[Any, int] | None:
+        """What was read of this conversation before, where going on from it is worth it."""
+        prompt = seat.row.prompt
+        found = self._prefixes.find(seat.key, prompt)
+        if found is None or found[1] < _LEAST_REUSED:
+            return None
+        alone = len(self._waiting) == 1
+        return found if alone or 2 * found[1] >= len(prompt) else None
 
-    def _forward(self, ids: torch.Tensor, mask: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
-        """The next token's logits, [rows, vocabulary]."""
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        output = self._model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        logits: torch.Tensor = output.logits[:, -1]
-        return logits
 
-    @staticmethod
-    def _pick(rows: Sequence[Row], logits: torch.Tensor) -> list[int]:
-        best = logits.argmax(dim=-1).tolist()
-        return [
-            row.pick(logits[i]) if row.request.temperature > 0 else int(best[i])
-            for i, row in enumerate(rows)
-        ]
-
-    def _goes_on(self, row: Row, token: int) -> bool:
-        """Give the row its token; False when that, or a cancel, ends it."""
-        row.tokens.append(token)
-        if token in self._stop_ids or self._said_stop(row):
-            row.finish_reason = "stop"
-        elif len(row.tokens) >= row.limit:
-            row.finish_reason = "length"
-        return row.finish_reason is None and not row.cancelled()
-
-    def _said_stop(self, row: Row) -> bool:
-        """Whether the text now holds a stop string; each token is a byte of text or more."""
-        if not row.request.stop:
-            return False
-        window = max(len(stop.encode()) for stop in row.request.stop) + 1
-        tail = self._to_text(row.tokens[-window:])
-        return any(stop in tail for stop in row.request.stop)
+def _of_like_length(first: Seat, seats: Sequence[Seat]) -> list[Seat]:
+    """`first` and those that can be read with it without much padding."""
+    group = [first]
+    length = len(first.row.prompt)
+    for seat in seats:
+        other = len(seat.row.prompt)
+        if seat is not first and abs(other - length) <= max(16, length // 4):
+            group.append(seat)
+    return group

@@ -7,66 +7,92 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 
-import base_models
 from rune_engine.config import RuneConfig
-from rune_engine.errors import BaseModelNotFoundError
+from rune_engine.inference.llama import LlamaProvider
+from rune_engine.inference.ollama.files import gguf_files, renderer
+from rune_engine.inference.ollama.provider import DEFAULT_CONTEXT, OllamaProvider
 from rune_engine.inference.provider import InferenceProvider, ProviderStatus
 from rune_engine.inference.scripted import SCRIPT_NAME, ScriptedProvider
 from rune_engine.inference.transformers import TransformersProvider
-
-_SCRIPTED = "scripted:"
+from rune_engine.inference.vllm.command import model_folder
+from rune_engine.inference.vllm.provider import VllmProvider
+from rune_engine.model_store.resolve import Script, resolve
 
 
 def create_provider(base_model: str, config: RuneConfig) -> InferenceProvider:
     """Make the provider for `base_model`; nothing is started yet.
 
     Args:
-        base_model: a shipped base model's name, a model folder, or `scripted:FILE`.
+        base_model: any name that `model_store.resolve` knows.
 
     Raises:
-        BaseModelNotFoundError: none of these is there.
-        InvalidInputError: the script is not one.
+        BaseModelNotFoundError: there is no such model on this machine.
+        BaseModelCorruptedError: what it says of itself cannot be read.
+        InvalidInputError: the script is not one, or the back-end does not know a setting.
     """
-    if base_model.startswith(_SCRIPTED):
-        script = Path(base_model.removeprefix(_SCRIPTED)).expanduser()
-        if not script.is_file():
-            raise _not_found(base_model)
-        return ScriptedProvider(script)
-    try:
-        found = base_models.describe(base_model)
-    except FileNotFoundError as error:
-        raise _not_found(base_model) from error
+    found = resolve(base_model, config)
+    if isinstance(found, Script):
+        return ScriptedProvider(found.path)
     if _is_scripted(found.path):
         return ScriptedProvider(found.path / SCRIPT_NAME, found.id)
+    if config.serving.backend == "vllm":
+        return VllmProvider(
+            found.id,
+            model_folder(found),
+            config.serving.vllm_url,
+            staging=config.home / "vllm",
+            max_adapters=config.serving.vllm_adapters,
+        )
+    if config.serving.backend == "ollama":
+        folder = model_folder(found)
+        return OllamaProvider(
+            found.id,
+            config.serving.ollama_url,
+            renderer(folder),
+            gguf_files(found.id, folder, config.gguf_path),
+            context=config.serving.context or DEFAULT_CONTEXT,
+            idle_seconds=config.worker_idle_seconds,
+        )
+    if found.is_gguf or config.serving.backend == "llama":
+        return LlamaProvider(
+            found.id,
+            found.path,
+            config.gguf_path,
+            config.model_threads,
+            config.worker_idle_seconds,
+            serving=config.serving,
+        )
     return TransformersProvider(
-        found.id, found.path, config.model_threads, config.worker_idle_seconds
+        found.id, found.path, config.model_threads, config.worker_idle_seconds, config.serving
     )
 
 
 def _is_scripted(folder: Path) -> bool:
     try:
         config = json.loads((folder / "config.json").read_bytes())
-    except ValueError:
+    except (ValueError, NotADirectoryError):
         return False
     return isinstance(config, dict) and config.get("model_type") == "scripted"
-
-
-def _not_found(base_model: str) -> BaseModelNotFoundError:
-    shipped = ", ".join(base_models.shipped()) or "none"
-    return BaseModelNotFoundError(
-        f"There is no base model {base_model!r}. Shipped with Rune: {shipped}.",
-        next_step="Name a shipped one, a folder with a config.json, or scripted:FILE.",
-    )
 
 
 class ProviderPool:
     """One provider per base model, made at first use and closed together."""
 
-    def __init__(self, config: RuneConfig) -> None:
+    def __init__(
+        self,
+        config: RuneConfig,
+        create: Callable[[str, RuneConfig], InferenceProvider] = create_provider,
+    ) -> None:
         self._config = config
+        self._create = create
         self._providers: dict[str, InferenceProvider] = {}
+
+    def name_of(self, base_model: str | None) -> str:
+        """The name under which `base_model` is kept, the configured one by default."""
+        return base_model or self._config.base_model
 
     def get(self, base_model: str | None = None) -> InferenceProvider:
         """The provider for `base_model`, the configured one by default.
@@ -74,10 +100,14 @@ class ProviderPool:
         Raises:
             BaseModelNotFoundError: no such base model.
         """
-        name = base_model or self._config.base_model
+        name = self.name_of(base_model)
         if name not in self._providers:
-            self._providers[name] = create_provider(name, self._config)
+            self._providers[name] = self._create(name, self._config)
         return self._providers[name]
+
+    def everyone(self) -> dict[str, InferenceProvider]:
+        """Every provider made so far, by name."""
+        return dict(self._providers)
 
     def statuses(self) -> list[ProviderStatus]:
         """What every provider made so far says of itself."""
@@ -87,11 +117,3 @@ class ProviderPool:
         """Close every provider; the pool may be used again after."""
         providers, self._providers = list(self._providers.values()), {}
         await asyncio.gather(*(provider.close() for provider in providers))
-
-    async def sleep_all(self) -> None:
-        """Put every provider to sleep; none may be generating."""
-        await asyncio.gather(*(provider.sleep() for provider in self._providers.values()))
-
-    async def wake_all(self) -> None:
-        """Wake every provider."""
-        await asyncio.gather(*(provider.wake() for provider in self._providers.values()))

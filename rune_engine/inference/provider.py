@@ -7,10 +7,12 @@ between memories at run time. This module knows nothing of torch, llama.cpp or H
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from rune_engine.errors import InvalidInputError
 
 Role = Literal["system", "user", "assistant"]
 
@@ -37,25 +39,42 @@ class AdapterRef:
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """One completion to make. `temperature` 0 is greedy; `seed` makes sampling repeatable."""
+    """One completion to make, of a conversation or of raw text: exactly one of them is given.
 
-    messages: tuple[ChatMessage, ...]
+    A message's content cannot spell a special token; in a raw `prompt`, which no chat template
+    touches, it can. `temperature` 0 is greedy; `seed` makes sampling repeatable.
+    """
+
+    messages: tuple[ChatMessage, ...] = ()
     max_tokens: int = 512
     temperature: float = 0.0
     top_p: float = 1.0
     stop: tuple[str, ...] = ()
     seed: int = 0
+    prompt: str | None = None
+    logprobs: bool = False
+
+    def __post_init__(self) -> None:
+        if bool(self.messages) == (self.prompt is not None):
+            raise InvalidInputError(
+                "A request has either messages or a prompt.", next_step="Give one of them."
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One completion: its text without the stop string, and its token counts."""
+    """One completion: its text without the stop string, and its token counts.
+
+    `token_logprobs` has, where it was asked for, the natural log-probability of every generated
+    token, the end token included, at temperature 1.
+    """
 
     text: str
     finish_reason: Literal["stop", "length"]
     prompt_tokens: int
     completion_tokens: int
     adapter_id: str | None = None
+    token_logprobs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +109,18 @@ class InferenceProvider(ABC):
             WorkerDiedError: the back-end died; the next call starts a new one.
             MissingExtraError: an optional dependency is not installed.
         """
+
+    async def stream(
+        self, request: GenerationRequest, *, adapter: AdapterRef | None = None
+    ) -> AsyncIterator[str | Generation]:
+        """Complete one request piece by piece; the last item is the whole answer.
+
+        The pieces are whole characters and together the answer's text. Closing the iterator, or
+        cancelling the task that reads it, stops the generation. Raises what `generate` raises.
+        """
+        [generation] = await self.generate([request], adapter=adapter)
+        yield generation.text
+        yield generation
 
     @abstractmethod
     def status(self) -> ProviderStatus:

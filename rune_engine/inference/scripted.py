@@ -108,13 +108,14 @@ class ScriptedProvider(InferenceProvider):
         return Generation(
             text=cut,
             finish_reason="stop" if cut == text else "length",
-            prompt_tokens=sum(len(m.content.split()) for m in request.messages),
+            prompt_tokens=sum(len(text.split()) for text in _asked(request)),
             completion_tokens=len(cut.split()),
             adapter_id=adapter_id,
         )
 
     def _rule(self, request: GenerationRequest, adapter_id: str | None) -> ScriptRule:
         asked = [m.content for m in request.messages if m.role == "user"]
+        asked += [request.prompt] if request.prompt is not None else []
         for rule in self._rules:
             if _is_on(rule, adapter_id) and any(
                 rule.contains in content for content in (*asked[:1], *asked[-1:])
@@ -125,6 +126,10 @@ class ScriptedProvider(InferenceProvider):
             f"No rule of the script {self._script} answers the task {task!r}.",
             next_step="Add a rule whose `contains` is part of the task.",
         )
+
+
+def _asked(request: GenerationRequest) -> list[str]:
+    return [m.content for m in request.messages] or [request.prompt or ""]
 
 
 def _is_on(rule: ScriptRule, adapter_id: str | None) -> bool:

@@ -1,41 +1,26 @@
-"""The Transformers back-end: one worker process per base model, started when it is needed.
+"""The Transformers back-end: a folder that Transformers loads, LoRA adapters on it.
 
 This process never imports torch; the model lives in `python -m rune_engine.inference.worker`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-import rune_engine
-from rune_engine.extras import require
-from rune_engine.inference.adapter_files import check_base_model
-from rune_engine.inference.provider import (
-    AdapterRef,
-    Generation,
-    GenerationRequest,
-    InferenceProvider,
-    ProviderStatus,
-)
-from rune_engine.inference.wire import generate_message, read_generations
-from rune_engine.inference.worker_process import WorkerProcess
-
-# Modules are found beside our own package, never in a folder the engine happens to stand in.
-_CODE_ROOT = Path(rune_engine.__file__).resolve().parent.parent
+from rune_engine.config import ServingSettings
+from rune_engine.inference.worker_provider import WorkerProvider
 
 
-class TransformersProvider(InferenceProvider):
-    """Serves one base model folder from a worker process; belongs to one event loop.
+class TransformersProvider(WorkerProvider):
+    """Serves one base model folder; belongs to one event loop.
 
     Args:
         base_model_id: what adapters for this model carry as their base model.
         model_path: a folder that Transformers loads.
         threads: torch threads of the worker; 0 is every core.
         worker_idle_seconds: the worker is ended after this long without a call.
-        max_adapters: adapters the worker keeps loaded; the least recently used goes first.
+        serving: precision, context, and what adapters and conversations may take.
     """
 
     name = "transformers"
@@ -46,79 +31,15 @@ class TransformersProvider(InferenceProvider):
         model_path: Path,
         threads: int = 0,
         worker_idle_seconds: float = 300.0,
-        *,
-        max_adapters: int = 16,
+        serving: ServingSettings | None = None,
     ) -> None:
-        self.base_model_id = base_model_id
-        self._idle_seconds = worker_idle_seconds
-        self._command = (
+        serving = serving or ServingSettings()
+        command = [
             *(sys.executable, "-m", "rune_engine.inference.worker", str(model_path.absolute())),
-            *("--threads", str(threads), "--max-adapters", str(max_adapters)),
-        )
-        self._worker: WorkerProcess | None = None
-        self._loaded_adapters: tuple[str, ...] = ()
-        self._starting = asyncio.Lock()
-        self._in_flight = 0
-        self._idle_timer: asyncio.TimerHandle | None = None
-        self._ending: asyncio.Task[None] | None = None
-
-    async def generate(
-        self, requests: Sequence[GenerationRequest], *, adapter: AdapterRef | None = None
-    ) -> list[Generation]:
-        if adapter is not None:
-            check_base_model(adapter, self.base_model_id)
-        if not requests:
-            return []
-        self._in_flight += 1
-        self._stop_idle_timer()
-        try:
-            worker = await self._running_worker()
-            reply = await worker.ask(generate_message(requests, adapter))
-            self._loaded_adapters = tuple(reply["loaded_adapters"])
-            return read_generations(reply)
-        finally:
-            self._in_flight -= 1
-            self._start_idle_timer()
-
-    def status(self) -> ProviderStatus:
-        alive = self._worker is not None and self._worker.alive
-        return ProviderStatus(
-            name=self.name,
-            base_model_id=self.base_model_id,
-            loaded=alive,
-            worker_pids=(self._worker.pid,) if self._worker and alive else (),
-            loaded_adapters=self._loaded_adapters if alive else (),
-        )
-
-    async def close(self) -> None:
-        self._stop_idle_timer()
-        async with self._starting:
-            worker, self._worker = self._worker, None
-            self._loaded_adapters = ()
-            if worker is not None:
-                await worker.stop()
-
-    async def _running_worker(self) -> WorkerProcess:
-        async with self._starting:
-            if self._worker is None or not self._worker.alive:
-                require("torch", "Running a local model")
-                self._loaded_adapters = ()
-                self._worker = await WorkerProcess.start(self._command, cwd=_CODE_ROOT)
-            return self._worker
-
-    def _start_idle_timer(self) -> None:
-        if self._in_flight == 0 and self._worker is not None:
-            loop = asyncio.get_running_loop()
-            self._idle_timer = loop.call_later(self._idle_seconds, self._end_idle_worker)
-
-    def _stop_idle_timer(self) -> None:
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
-            self._idle_timer = None
-
-    def _end_idle_worker(self) -> None:
-        self._ending = asyncio.get_running_loop().create_task(self._close_if_idle())
-
-    async def _close_if_idle(self) -> None:
-        if self._in_flight == 0:
-            await self.close()
+            *("--threads", str(threads), "--precision", serving.precision),
+            *("--adapter-bytes", str(serving.adapter_memory_bytes)),
+            *("--prefix-bytes", str(serving.prefix_memory_bytes)),
+            *(("--context", str(serving.context)) if serving.context else ()),
+        ]
+        extra = "qlora" if serving.precision == "nf4" else "torch"
+        super().__init__(base_model_id, command, extra, worker_idle_seconds)

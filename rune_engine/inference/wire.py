@@ -1,7 +1,8 @@
 """What a provider and its model worker say to each other: one JSON object a line.
 
-To the worker: `{"op": "generate", "id", "adapter", "requests"}` and `{"op": "cancel", "id"}`.
-From it: `{"id", "generations", "loaded_adapters"}` or `{"id", "error"}` with an error envelope.
+To the worker: `{"op": "generate", "id", "adapter", "requests", "stream"}` and
+`{"op": "cancel", "id"}`. From it: any number of `{"id", "text"}` where a stream was asked for, then
+`{"id", "generations", "loaded_adapters"}` or `{"id", "error"}` with an error envelope.
 This module knows the interface's words only: no process, no model.
 """
 
@@ -22,9 +23,12 @@ def to_line(message: Message) -> bytes:
     return json.dumps(message).encode() + b"\n"
 
 
-def generate_message(requests: Sequence[GenerationRequest], adapter: AdapterRef | None) -> Message:
+def generate_message(
+    requests: Sequence[GenerationRequest], adapter: AdapterRef | None, *, stream: bool = False
+) -> Message:
     return {
         "op": "generate",
+        "stream": stream,
         "adapter": asdict(adapter) | {"path": str(Path(adapter.path).absolute())}
         if adapter
         else None,
@@ -51,4 +55,7 @@ def read_requests(message: Message) -> list[GenerationRequest]:
 
 
 def read_generations(message: Message) -> list[Generation]:
-    return [Generation(**generation) for generation in message["generations"]]
+    return [
+        Generation(**generation | {"token_logprobs": tuple(generation["token_logprobs"])})
+        for generation in message["generations"]
+    ]

@@ -1,7 +1,7 @@
 """The model worker: `python -m rune_engine.inference.worker MODEL_DIR`.
 
-Answers the lines of `wire.py`, read from stdin and written to stdout. Requests that arrive
-together and want the same adapter are decoded together. It ends when its stdin closes, so it
+Answers the lines of `wire.py`, read from stdin and written to stdout. Which requests are decoded
+together is the model's to say. It ends when its stdin closes, so it
 never outlives the engine, however that ends. Importing this module leaves torch out.
 """
 
@@ -14,10 +14,11 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, NoReturn
 
 from rune_engine.errors import (
     DeviceMemoryError,
@@ -26,11 +27,9 @@ from rune_engine.errors import (
     RuneError,
 )
 from rune_engine.inference.provider import AdapterRef, GenerationRequest
+from rune_engine.inference.rows import Row
 from rune_engine.inference.wire import Message, read_adapter, read_requests, to_line
-
-if TYPE_CHECKING:
-    from rune_engine.inference.decoding import Row
-    from rune_engine.inference.local_model import LocalModel
+from rune_engine.inference.worker_model import WorkerModel
 
 _GATHER_SECONDS = 0.002
 """How long a batch waits for calls made at the same moment; less than a token's time."""
@@ -38,12 +37,14 @@ _GATHER_SECONDS = 0.002
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One call of a provider's `generate`."""
+    """One call of a provider: its requests, and the rows they became."""
 
     id: str
     adapter: AdapterRef | None
     requests: list[GenerationRequest]
+    stream: bool
     cancelled: threading.Event = field(default_factory=threading.Event)
+    rows: list[Row] = field(default_factory=list)
 
 
 class Inbox:
@@ -84,61 +85,108 @@ class Inbox:
             if job := self._open.get(message["id"]):
                 job.cancelled.set()
             return
-        job = Job(message["id"], read_adapter(message), read_requests(message))
+        job = Job(message["id"], read_adapter(message), read_requests(message), message["stream"])
         self._open[job.id] = job
         self._arrived.put(job)
 
 
-def serve(model: LocalModel, inbox: Inbox, replies: IO[bytes], max_rows: int) -> None:
-    """Answer jobs until the process ends."""
-    waiting: list[Job] = []
-    while True:
-        waiting += inbox.take(wait=not waiting)
-        batch = next_batch(waiting, max_rows)
-        waiting = [job for job in waiting if job not in batch]
-        for job, reply in answer(model, batch):
-            inbox.done(job)
-            replies.write(to_line({"id": job.id, **reply}))
-        replies.flush()
+class Worker:
+    """Rows wait in the order they came, join the model when it takes them, and become replies."""
 
+    def __init__(self, model: WorkerModel, inbox: Inbox, replies: IO[bytes]) -> None:
+        self._model = model
+        self._inbox = inbox
+        self._replies = replies
+        self._waiting: deque[Row] = deque()
+        self._jobs: dict[Row, Job] = {}
+        self._decoding: set[Row] = set()
 
-def next_batch(waiting: Sequence[Job], max_rows: int) -> list[Job]:
-    """The oldest job, and later ones with the same adapter while there is room for them."""
-    batch = [waiting[0]]
-    rows = len(waiting[0].requests)
-    for job in waiting[1:]:
-        if job.adapter == waiting[0].adapter and rows + len(job.requests) <= max_rows:
-            batch.append(job)
-            rows += len(job.requests)
-    return batch
+    def run(self, jobs: Iterable[Job]) -> NoReturn:
+        """Serve `jobs`, and what comes after them, until the process ends."""
+        for job in jobs:
+            self._open(job)
+        while True:
+            for job in self._inbox.take(wait=not self._jobs):
+                self._open(job)
+            self._admit()
+            if self._decoding:
+                self._step()
+            self._replies.flush()
 
+    def _open(self, job: Job) -> None:
+        def say(text: str) -> None:
+            self._replies.write(to_line({"id": job.id, "text": text}))
 
-def answer(model: LocalModel, batch: Sequence[Job]) -> list[tuple[Job, Message]]:
-    """Complete a batch of jobs; each gets its generations or its error."""
-    adapter = batch[0].adapter
-    rows: dict[Job, list[Row]] = {}
-    replies: dict[Job, Message] = {}
-    for job in batch:
         try:
-            rows[job] = [model.row(request, job.cancelled.is_set) for request in job.requests]
-        except RuneError as error:
-            replies[job] = {"error": error.to_envelope()}
-    try:
-        model.complete([row for job_rows in rows.values() for row in job_rows], adapter)
-        replies |= {job: _reply(model, job, job_rows) for job, job_rows in rows.items()}
-    except Exception as error:  # noqa: BLE001 - the worker's one driver: a failure is an answer
-        replies |= {job: {"error": _envelope(error)} for job in rows}
-    return list(replies.items())
+            for request in job.requests:
+                on_text = say if job.stream else None
+                row = self._model.row(request, job.adapter, job.cancelled.is_set, on_text)
+                job.rows.append(row)
+        except Exception as error:  # noqa: BLE001 - see _fail
+            job.rows.clear()
+            self._reply(job, {"error": _envelope(error)})
+            return
+        self._waiting.extend(job.rows)
+        self._jobs |= dict.fromkeys(job.rows, job)
 
+    def _admit(self) -> None:
+        """Let rows join in the order they came: nobody overtakes one that has to wait."""
+        while self._waiting:
+            row = self._waiting[0]
+            if row not in self._jobs:  # another row of its job has failed
+                self._waiting.popleft()
+            elif row.cancelled():
+                self._waiting.popleft()
+                self._end(row)
+            else:
+                try:
+                    if not self._model.admit(row):
+                        return
+                except Exception as error:  # noqa: BLE001 - see _fail
+                    self._fail([row], error)
+                else:
+                    self._decoding.add(row)
+                self._waiting.popleft()
 
-def _reply(model: LocalModel, job: Job, rows: Sequence[Row]) -> Message:
-    if any(row.finish_reason is None for row in rows):
-        cancelled = GenerationCancelledError("The generation was cancelled.")
-        return {"error": cancelled.to_envelope()}
-    return {
-        "generations": [asdict(model.generation(row, job.adapter)) for row in rows],
-        "loaded_adapters": model.loaded_adapters,
-    }
+    def _step(self) -> None:
+        try:
+            ended = self._model.step()
+        except Exception as error:  # noqa: BLE001 - see _fail
+            self._model.abandon()
+            self._fail(self._decoding, error)
+            self._decoding = set()
+            return
+        for row in ended:
+            self._decoding.discard(row)
+            if row.error is not None:
+                self._fail([row], row.error)
+            else:
+                self._end(row)
+
+    def _end(self, row: Row) -> None:
+        """Take a row off its job; the last one sends the reply."""
+        job = self._jobs.pop(row, None)
+        if job is None or any(other in self._jobs for other in job.rows):
+            return
+        if any(other.finish_reason is None for other in job.rows):
+            cancelled = GenerationCancelledError("The generation was cancelled.")
+            self._reply(job, {"error": cancelled.to_envelope()})
+            return
+        generations = [asdict(other.generation()) for other in job.rows]
+        loaded = self._model.loaded_adapters
+        self._reply(job, {"generations": generations, "loaded_adapters": loaded})
+
+    def _fail(self, rows: Iterable[Row], error: Exception) -> None:
+        """Answer the rows' jobs with the error: in a worker, a failure is an answer."""
+        for job in {self._jobs[row] for row in rows if row in self._jobs}:
+            job.cancelled.set()
+            for row in job.rows:
+                self._jobs.pop(row, None)
+            self._reply(job, {"error": _envelope(error)})
+
+    def _reply(self, job: Job, message: Message) -> None:
+        self._inbox.done(job)
+        self._replies.write(to_line({"id": job.id, **message}))
 
 
 def _envelope(error: Exception) -> Message:
@@ -166,25 +214,55 @@ def _private_pipes() -> tuple[IO[bytes], IO[bytes]]:
     return requests, replies
 
 
+def serve(load: Callable[[], WorkerModel]) -> None:
+    """Load a model and serve it on stdin and stdout, until the process ends.
+
+    One that is refused is an answer to the calls that wait for it; the next ones try again.
+    """
+    requests, replies = _private_pipes()
+    inbox = Inbox(requests)
+    # Read by the libraries as they load: no network, and no spinning beside other processes.
+    os.environ.update(HF_HUB_OFFLINE="1", OMP_WAIT_POLICY="PASSIVE", TOKENIZERS_PARALLELISM="false")
+    while True:
+        jobs = inbox.take(wait=True)
+        try:
+            model = load()
+        except RuneError as error:
+            for job in jobs:
+                inbox.done(job)
+                replies.write(to_line({"id": job.id, "error": error.to_envelope()}))
+            replies.flush()
+        else:
+            Worker(model, inbox, replies).run(jobs)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Load the model and serve it."""
     parser = argparse.ArgumentParser(description="Rune's model worker.")
     parser.add_argument("model", type=Path)
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--max-adapters", type=int, default=16)
+    parser.add_argument("--adapter-bytes", type=int, default=1024**3)
+    parser.add_argument("--prefix-bytes", type=int, default=512 * 1024**2)
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--context", type=int, default=None)
     options = parser.parse_args(argv)
-    requests, replies = _private_pipes()
-    inbox = Inbox(requests)
-    # Read by the libraries as they load: no network, and no spinning beside other processes.
-    os.environ.update(HF_HUB_OFFLINE="1", OMP_WAIT_POLICY="PASSIVE", TOKENIZERS_PARALLELISM="false")
 
-    import torch
+    def load() -> WorkerModel:
+        import torch
 
-    from rune_engine.inference.local_model import MAX_ROWS, LocalModel
+        from rune_engine.inference.local_model import LocalModel
 
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    serve(LocalModel(options.model, options.max_adapters), inbox, replies, MAX_ROWS)
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        return LocalModel(
+            options.model,
+            adapter_bytes=options.adapter_bytes,
+            prefix_bytes=options.prefix_bytes,
+            precision=options.precision,
+            context=options.context,
+        )
+
+    serve(load)
 
 
 if __name__ == "__main__":

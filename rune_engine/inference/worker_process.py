@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import json
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class WorkerProcess:
     def __init__(self, process: Process) -> None:
         self._process = process
         self._waiting: dict[str, asyncio.Future[Message]] = {}
+        self._hearing: dict[str, Callable[[str], None]] = {}
         self._ids = itertools.count(1)
         self._stderr = b""
         self._stderr_reader = asyncio.create_task(self._read_stderr())
@@ -63,8 +64,10 @@ class WorkerProcess:
         except psutil.NoSuchProcess:
             return False
 
-    async def ask(self, message: Message) -> Message:
+    async def ask(self, message: Message, on_text: Callable[[str], None] | None = None) -> Message:
         """Send a message and wait for its answer; cancelling sends `cancel` to the worker.
+
+        `on_text` is called with each piece of text that comes before the answer.
 
         Raises:
             WorkerDiedError: the process ended before it answered.
@@ -75,6 +78,8 @@ class WorkerProcess:
         call = str(next(self._ids))
         answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._waiting[call] = answer
+        if on_text is not None:
+            self._hearing[call] = on_text
         try:
             await self._send(message | {"id": call})
             reply = await answer
@@ -83,6 +88,7 @@ class WorkerProcess:
             raise
         finally:
             self._waiting.pop(call, None)
+            self._hearing.pop(call, None)
         if "error" in reply:
             raise from_envelope(reply["error"])
         return reply
@@ -114,10 +120,7 @@ class WorkerProcess:
         assert self._process.stdout is not None
         try:
             async for line in self._process.stdout:
-                reply: dict[str, Any] = json.loads(line)
-                waiting = self._waiting.get(str(reply["id"]))
-                if waiting is not None and not waiting.done():
-                    waiting.set_result(reply)
+                self._hear(json.loads(line))
         except ValueError:  # not a line of ours: nothing it says can be trusted any more
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
@@ -126,6 +129,16 @@ class WorkerProcess:
         for waiting in self._waiting.values():
             if not waiting.done():
                 waiting.set_exception(self._death())
+
+    def _hear(self, reply: dict[str, Any]) -> None:
+        call = str(reply["id"])
+        if "text" in reply:
+            if (hearing := self._hearing.get(call)) is not None:
+                hearing(reply["text"])
+            return
+        waiting = self._waiting.get(call)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(reply)
 
     async def _read_stderr(self) -> None:
         assert self._process.stderr is not None

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rune_engine.config import RuneConfig
+from rune_engine.durable import flush_folder, flush_tree
 from rune_engine.errors import AdapterAlreadyExistsError, TrainingError
 from rune_engine.home import not_writable
 from rune_engine.jobs.progress import Report
@@ -34,7 +35,6 @@ from rune_engine.models import (
     Trajectory,
 )
 from rune_engine.registry import AdapterDraft, AdapterFilter, AdapterRegistry, AdapterWeights
-from rune_engine.registry.durable import flush_folder, flush_tree
 from rune_engine.trajectories import TrajectoryStore
 
 _REGISTER_AT = 0.99

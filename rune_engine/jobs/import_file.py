@@ -17,13 +17,13 @@ from typing import Any, BinaryIO
 from pydantic import ValidationError
 
 from rune_engine.config import RuneConfig
+from rune_engine.durable import flush_folder, flush_to_disk
 from rune_engine.errors import ConflictError, InvalidInputError
 from rune_engine.home import not_writable
 from rune_engine.jobs.progress import Report
 from rune_engine.jobs.store import JobStore
 from rune_engine.jobs.submission import check_import
 from rune_engine.models import ImportParams, ImportResult, Job, RefusedLine, TrajectoryDraft
-from rune_engine.registry.durable import flush_folder, flush_to_disk
 from rune_engine.trajectories import TrajectoryStore
 
 MAX_LINE_BYTES = 8 * 1024 * 1024

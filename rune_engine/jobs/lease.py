@@ -1,120 +1,255 @@
-"""S16, who has the accelerator: any number of jobs that serve, or one that trains.
+"""S16, who has the accelerator: any number of jobs and requests that serve, or one that trains.
 
-While a job trains, serving sleeps; jobs that would serve wait, and their rows say so. A lifecycle
-event tells of each change, so that an engine that died in between wakes serving when it starts
-again. Where nothing is shared, both run at once. Knows nothing of what the jobs do.
+While a job trains, serving sleeps; what would serve waits, and is told why. A lifecycle event
+tells of each change, so that an engine that died in between wakes serving when it starts again.
+Nobody waits for ever: those who waited while a job trained are served before the next trains, and
+a polite trainer's patience ends. Where nothing is shared, both run at once. Knows nothing of what
+the jobs do.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import logging
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
+from rune_engine.errors import RuneError, StorageError
 from rune_engine.events import EventLog
 from rune_engine.hardware import has_accelerator
 from rune_engine.inference.factory import ProviderPool
 from rune_engine.jobs.progress import Report
 from rune_engine.jobs.runner import Work
+from rune_engine.jobs.sleepers import PROVIDER_SECONDS, Sleepers
 from rune_engine.models import EventKind, Job, Model
 
+log = logging.getLogger(__name__)
+
 SUBJECT = "serving"
+PATIENCE_SECONDS = 900.0
+"""How long a polite trainer lets others go first."""
+
+_RECOVERY_SECONDS = 5.0
+"""A starting engine has clients who wait for it."""
+
+
+def takes_turns(exclusive: str) -> bool:
+    """Whether training and serving take turns here, by the setting of that name."""
+    return exclusive == "always" or (exclusive == "auto" and has_accelerator())
 
 
 class AcceleratorLease:
     """Lets training and serving take turns; belongs to one event loop.
 
+    Its state changes between two awaits only, so no cancelled task can leave it half changed.
+
     Args:
         exclusive: "always", "never", or "auto": where there is an accelerator to share.
+        patience_seconds: how long a polite trainer lets others go first.
+        provider_seconds: how long one back-end may take to fall asleep or to wake.
     """
 
-    def __init__(self, providers: ProviderPool, events: EventLog, exclusive: str) -> None:
+    def __init__(
+        self,
+        providers: ProviderPool,
+        events: EventLog,
+        exclusive: str,
+        *,
+        patience_seconds: float = PATIENCE_SECONDS,
+        provider_seconds: float = PROVIDER_SECONDS,
+    ) -> None:
         self._providers = providers
         self._events = events
-        self._shared = exclusive == "never" or (exclusive == "auto" and not has_accelerator())
+        self._shared = not takes_turns(exclusive)
+        self._patience = patience_seconds
+        self._sleepers = Sleepers(providers, provider_seconds)
         self._serving = 0
         self._trainer: str | None = None
         self._next_trainer: str | None = None
-        self._changed = asyncio.Condition()
+        self._waiting: set[object] = set()
+        self._served_first: set[object] = set()
+        self._changed = asyncio.Event()
 
     async def recover(self) -> bool:
-        """Wake serving if an engine died while it slept; whether that was so."""
+        """Wake serving if an engine died while it slept; whether it did so.
+
+        What cannot be woken soon is tried again by whoever asks it first.
+        """
         last = await asyncio.to_thread(
             self._events.newest, SUBJECT, "serving_slept", "serving_woke"
         )
         if last is None or last.kind == "serving_woke":
             return False
-        await self._providers.wake_all()
-        await self._tell("serving_woke", "schedule", after="the engine was started again")
-        return True
+        self._sleepers.take_over(last.payload.get("base_models", ()))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_RECOVERY_SECONDS):
+                await self._wake("schedule", after="the engine was started again")
+        return not self._sleepers.asleep
 
     @asynccontextmanager
-    async def serving(self, report: Report) -> AsyncIterator[None]:
-        """Serve within the block; waits while a job trains, or a user's job waits to."""
+    async def serving(self, report: Report, base_model: str | None = None) -> AsyncIterator[None]:
+        """Serve within the block; waits while a job trains, or a user's job waits to.
+
+        Must not be nested: the inner one could wait for a trainer that waits for the outer one.
+
+        Args:
+            report: told why it waits, each time that the reason changes.
+            base_model: which will be asked; the configured one by default.
+
+        Raises:
+            RuneError: this base model's back-end sleeps and could not be woken.
+        """
         if self._shared:
             yield
             return
-        async with self._changed:
-            while (trainer := self._trainer or self._next_trainer) is not None:
-                report(0.0, f"waits: the model sleeps while job {trainer} trains")
-                await self._changed.wait()
-            self._serving += 1
+        await self._enter(report)
         try:
+            await self._require_awake(base_model)
             yield
         finally:
-            await self._leave()
+            self._serving -= 1
+            self._announce()
 
     @asynccontextmanager
     async def training(
         self, job_id: str, report: Report, *, polite: bool = False
     ) -> AsyncIterator[None]:
-        """Train within the block, with the accelerator free; waits for jobs that serve.
+        """Train within the block, with the accelerator free; waits for those who serve.
 
         Args:
-            polite: let jobs that want to serve go first, for as long as some do.
+            polite: let those who want to serve go first, for as long as some do and for no
+                longer than the lease's patience.
+
+        Raises:
+            RuneError: a back-end did not fall asleep; serving is awake again.
         """
         if self._shared:
             yield
             return
         await self._take(job_id, report, polite)
         try:
-            await self._tell("serving_slept", job_id)
-            await self._providers.sleep_all()
+            await _to_the_end(self._put_to_sleep(job_id))
             yield
         finally:
-            await self._wake(job_id)
+            await _to_the_end(self._give_back(job_id))
+
+    # --- waiting -----------------------------------------------------------------------------
+
+    async def _enter(self, report: Report) -> None:
+        me, told = object(), ""
+        self._waiting.add(me)
+        try:
+            while why := self._why_serving_waits(me):
+                if why != told:
+                    report(0.0, told := why)
+                await self._changed.wait()
+            self._serving += 1
+        finally:
+            self._waiting.discard(me)
+            self._served_first.discard(me)
+            self._announce()
+
+    def _why_serving_waits(self, me: object) -> str:
+        """Empty when it need not."""
+        if self._trainer is not None:
+            return f"waits: the model sleeps while job {self._trainer} trains"
+        if self._next_trainer is not None and me not in self._served_first:
+            return f"waits: job {self._next_trainer} trains next"
+        return ""
 
     async def _take(self, job_id: str, report: Report, polite: bool) -> None:
-        async with self._changed:
-            try:
-                while self._serving or self._trainer or self._next_trainer not in (None, job_id):
-                    if not polite and self._next_trainer is None:
-                        self._next_trainer = job_id
-                    report(0.0, "waits: the model is in use")
-                    await self._changed.wait()
-                self._trainer = job_id
-            finally:
-                if self._next_trainer == job_id:
-                    self._next_trainer = None
-                    self._changed.notify_all()
-
-    async def _wake(self, job_id: str) -> None:
+        loop = asyncio.get_running_loop()
+        patient_until = loop.time() + (self._patience if polite else 0.0)
+        told = ""
         try:
-            await self._providers.wake_all()
-            await self._tell("serving_woke", job_id)
+            while why := self._why_training_waits(job_id):
+                left = patient_until - loop.time()
+                if left <= 0 and self._next_trainer is None:
+                    self._next_trainer = job_id
+                if why != told:
+                    report(0.0, told := why)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(left if left > 0 else None):
+                        await self._changed.wait()
+            self._trainer = job_id
         finally:
-            async with self._changed:
-                self._trainer = None
-                self._changed.notify_all()
+            if self._next_trainer == job_id:
+                self._next_trainer = None
+                self._announce()
 
-    async def _leave(self) -> None:
-        async with self._changed:
-            self._serving -= 1
-            self._changed.notify_all()
+    def _why_training_waits(self, job_id: str) -> str:
+        """Empty when it need not."""
+        if self._trainer is not None:
+            return f"waits: job {self._trainer} trains"
+        if self._next_trainer not in (None, job_id):
+            return f"waits: job {self._next_trainer} trains next"
+        return "waits: the model is in use" if self._serving or self._served_first else ""
 
-    async def _tell(self, kind: EventKind, caused_by: str, **facts: str) -> None:
-        append = self._events.append
-        await asyncio.to_thread(append, kind, SUBJECT, caused_by=caused_by, **facts)
+    def _announce(self) -> None:
+        """Let everybody who waits look again."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    # --- sleeping and waking -----------------------------------------------------------------
+
+    async def _put_to_sleep(self, job_id: str) -> None:
+        names = sorted({*self._providers.everyone(), self._providers.name_of(None)})
+        await self._tell("serving_slept", job_id, base_models=names)
+        await self._sleepers.sleep()
+
+    async def _give_back(self, job_id: str) -> None:
+        """End the turn. A back-end that does not wake is the next one's trouble who asks it:
+        what was trained is whole."""
+        try:
+            await self._wake(job_id)
+        finally:
+            self._trainer = None
+            self._served_first |= self._waiting
+            self._announce()
+
+    async def _require_awake(self, base_model: str | None) -> None:
+        if not self._sleepers.asleep:
+            return
+        failures = await self._wake("schedule", after="an earlier attempt had failed")
+        failure = failures.get(self._providers.name_of(base_model))
+        if failure is not None:
+            raise failure
+
+    async def _wake(self, caused_by: str, **facts: Any) -> dict[str, RuneError]:
+        failures = await self._sleepers.wake()
+        for name, failure in failures.items():
+            log.error("Serving %s could not be woken: %s", name, failure)
+        if not self._sleepers.asleep:
+            try:
+                await self._tell("serving_woke", caused_by, **facts)
+            except StorageError as error:
+                # Then the next engine wakes it once more, which changes nothing.
+                log.warning("That serving woke could not be written down: %s", error)
+        return failures
+
+    async def _tell(self, kind: EventKind, caused_by: str, **facts: Any) -> None:
+        await asyncio.to_thread(
+            lambda: self._events.append(kind, SUBJECT, caused_by=caused_by, **facts)
+        )
+
+
+async def _to_the_end(work: Coroutine[None, None, None]) -> None:
+    """Do all of `work`, even when cancelled meanwhile, and be cancelled then.
+
+    Half an order to sleep would leave a server that falls asleep after it was woken.
+    """
+    task, cancelled = asyncio.ensure_future(work), False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            cancelled = True
+    failure = task.exception()
+    if cancelled:
+        raise asyncio.CancelledError
+    if failure is not None:
+        raise failure
 
 
 class Serves:
@@ -125,7 +260,7 @@ class Serves:
         self._work = work
 
     async def __call__(self, job: Job, report: Report) -> Model:
-        async with self._lease.serving(report):
+        async with self._lease.serving(report, job.params.get("base_model")):
             return await self._work(job, report)
 
 

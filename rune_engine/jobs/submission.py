@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import base_models
+from base_models import BaseModelFolder
 from rune_engine.config import RuneConfig
 from rune_engine.errors import (
     AdapterBaseModelMismatchError,
-    BaseModelNotFoundError,
     InvalidInputError,
     NothingToDistillError,
 )
 from rune_engine.extras import require
 from rune_engine.inference.provider import AdapterRef
+from rune_engine.model_store.resolve import resolve_trainable
 from rune_engine.models import (
     AdapterInfo,
     DistillParams,
@@ -70,7 +70,8 @@ def check_distill(params: DistillParams, config: RuneConfig, trajectories: Traje
     """Check that there is a base model to train for, and something to train on.
 
     Raises:
-        BaseModelNotFoundError: no folder with that base model.
+        BaseModelNotFoundError: there is no base model of that name to distill into.
+        BaseModelCorruptedError: what it says of itself cannot be read.
         NothingToDistillError: no trajectory qualifies.
         TrajectoryNotFoundError: a trajectory was named that does not exist.
         MissingExtraError: this is the base install, or the method needs bitsandbytes.
@@ -124,21 +125,14 @@ def check_import(params: ImportParams) -> None:
     )
 
 
-def find_base_model(params: DistillParams, config: RuneConfig) -> base_models.BaseModelFolder:
+def find_base_model(params: DistillParams, config: RuneConfig) -> BaseModelFolder:
     """The base model's folder.
 
     Raises:
-        BaseModelNotFoundError: there is none; a scripted model has none either.
+        BaseModelNotFoundError: there is none; a script or a GGUF file has none either.
+        BaseModelCorruptedError: what it says of itself cannot be read.
     """
-    name = params.base_model or config.base_model
-    try:
-        return base_models.describe(name)
-    except FileNotFoundError as error:
-        shipped = ", ".join(base_models.shipped()) or "none"
-        raise BaseModelNotFoundError(
-            f"There is no base model {name!r} to distill into. Shipped with Rune: {shipped}.",
-            next_step="Name a shipped one, or a folder with a config.json.",
-        ) from error
+    return resolve_trainable(params.base_model or config.base_model, config)
 
 
 def gather(params: DistillParams, trajectories: TrajectoryStore) -> list[Trajectory]:

@@ -27,7 +27,11 @@ from rune_engine.starter import child_environment
 
 DIRECT_TRAINER = (sys.executable, "-P", "-m", "trainers.direct")
 
-_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "0"}
+TRAINER_ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "0",
+}
 """Waiting threads sleep: threads that spin beside other work take ten times as long."""
 
 _POLITE_NICENESS = 10
@@ -72,7 +76,7 @@ class Trainers:
             stdout=PIPE,
             stderr=PIPE,
             cwd=folder,
-            env=child_environment() | _ENVIRONMENT,
+            env=child_environment() | TRAINER_ENVIRONMENT,
             start_new_session=True,
             limit=_LONGEST_LINE,
         )

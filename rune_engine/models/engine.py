@@ -16,6 +16,13 @@ class EngineHealth(Model):
     stays: bool = Field(default=False, description="Whether it goes on when it is idle.")
 
 
+class OpenAIStatus(Model):
+    """The engine's OpenAI-compatible endpoint."""
+
+    base_url: str | None = Field(description="What clients are given; null while it is off.")
+    detail: str = Field(description="A sentence: where it is, or why it is off.")
+
+
 class ProjectStatus(Model):
     project_id: str
     trajectories: int

@@ -22,12 +22,7 @@ from io import BufferedReader
 from pathlib import Path
 
 from rune_engine.config import RuneConfig
-from rune_engine.errors import (
-    AdapterAlreadyExistsError,
-    AdapterCorruptedError,
-    InvalidInputError,
-)
-from rune_engine.registry.durable import (
+from rune_engine.durable import (
     flush_folder,
     in_use,
     make_folder,
@@ -35,8 +30,14 @@ from rune_engine.registry.durable import (
     remove,
     swept,
 )
+from rune_engine.errors import (
+    AdapterAlreadyExistsError,
+    AdapterCorruptedError,
+    InvalidInputError,
+)
 from rune_engine.registry.lora_config import LoraAdapterConfig, parse_lora_config
-from rune_engine.registry.weights import MAX_WEIGHTS_BYTES, check_weights
+from rune_engine.registry.weights import check_weights
+from rune_engine.tensor_files import MAX_WEIGHTS_BYTES
 
 WEIGHTS_NAME = "adapter_model.safetensors"
 CONFIG_NAME = "adapter_config.json"

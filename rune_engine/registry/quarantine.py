@@ -9,7 +9,7 @@ import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rune_engine.registry.durable import flush_folder, make_folder
+from rune_engine.durable import flush_folder, make_folder
 
 
 class Quarantine:

@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlmodel import Session
 
 from rune_engine.config import RuneConfig
-from rune_engine.database import Database, storage_errors, utc_now
+from rune_engine.database import Database, utc_now
 from rune_engine.errors import (
     AdapterAlreadyExistsError,
     AdapterForgottenError,
@@ -28,6 +28,7 @@ from rune_engine.registry.files import WEIGHTS_NAME, AdapterFiles, Stored
 from rune_engine.registry.lora_config import parse_lora_config
 from rune_engine.registry.records import AdapterDraft, AdapterFilter, AdapterRecord, check_id
 from rune_engine.registry.weights import AdapterWeights
+from rune_engine.storage_errors import storage_errors
 
 MAX_PAGE = 500
 

@@ -37,6 +37,7 @@ from rune_engine.models import (
     JobKind,
     MemoryStatus,
     Model,
+    OpenAIStatus,
     ProjectState,
     RecordedTrajectory,
     RecordingParams,
@@ -115,6 +116,7 @@ class Engine:
             queued=self.runner.wake,
             on_crash=self._crashed,
         )
+        self.openai = OpenAIStatus(base_url=None, detail="It is off.")
         self._database = database
         self._told_to_stop = asyncio.Event()
 

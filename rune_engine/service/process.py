@@ -15,7 +15,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -26,32 +26,34 @@ from rune_engine.config import RuneConfig, load_config
 from rune_engine.errors import RuneError
 from rune_engine.home import not_writable, open_lock, prepare_home, try_lock
 from rune_engine.privacy import RedactingFormatter
+from rune_engine.service.http_server import BACKLOG, http_server
 from rune_engine.service.replacing import replace_engine
 from rune_engine.starter import EXIT_ALREADY_RUNNING, require_unix_sockets
 
 if TYPE_CHECKING:
-    import uvicorn
-
     from rune_engine.service.engine import Engine
 
 log = logging.getLogger(__name__)
 
 _LOG_BYTES = 2 * 1024 * 1024
 _LOG_FILES = 3
-_REQUESTS_END_SECONDS = 3
-_BACKLOG = 1024
+
+Tell = Callable[[dict[str, Any]], None]
+"""Told one thing: that the engine is ready, or the error because of which it is not."""
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], tell: Tell | None = None) -> int:
     """Run the engine until it is told to stop or has been idle for long enough.
 
     Args:
         arguments: `--stay` for one that is never idle for long enough; the configuration as JSON.
+        tell: told instead of stdout; the engine does not start if it raises a `RuneError`.
 
     Returns:
         The exit code: 0, `EXIT_ALREADY_RUNNING`, or 1 when it could not start.
     """
     stays = "--stay" in arguments
+    tell = tell or _tell_starter
     given = [argument for argument in arguments if argument != "--stay"]
     try:
         require_unix_sockets()
@@ -61,70 +63,42 @@ def main(arguments: Sequence[str]) -> int:
         if not (try_lock(lock) or (stays and replace_engine(config, lock))):
             return EXIT_ALREADY_RUNNING
         _log_to_file(config)
-        asyncio.run(_serve(config, stays))
+        asyncio.run(_serve(config, stays, tell))
     except RuneError as error:
         log.error("The engine cannot start: %s", error)
-        _tell_starter({"event": "error", **error.to_envelope()})
+        tell({"event": "error", **error.to_envelope()})
         return 1
     return 0
 
 
-async def _serve(config: RuneConfig, stays: bool) -> None:
+async def _serve(config: RuneConfig, stays: bool, tell: Tell) -> None:
     from rune_engine.service.app import create_app
     from rune_engine.service.engine import Engine
+    from rune_engine.service.openai.listening import openai_server
 
     engine = Engine.open(config, stays=stays)
     try:
         with _listening(config) as listener, _described(config):
             await engine.start()
             stopping = asyncio.Event()
-            server = _server(create_app(engine), stopping)
-            serving = asyncio.create_task(server.serve(sockets=[listener]))
-            _stop_on_signals(engine)
-            # From here on clients get through: uvicorn answers what has queued up meanwhile.
-            listener.listen(_BACKLOG)
-            _tell_starter({"event": "ready"})
-            # On a thread: the first line of the log loads what finds secrets.
-            version, pid = rune_engine.__version__, os.getpid()
-            await asyncio.to_thread(log.info, "Engine %s ready, pid %d", version, pid)
-            await engine.wait_until_told_to_stop(serving)
-            # New clients must not find the socket any more: they wait for the lock instead.
-            config.socket_path.unlink(missing_ok=True)
-            stopping.set()
-            await serving
+            async with openai_server(engine, stopping) as engine.openai:
+                server = http_server(create_app(engine), stopping)
+                serving = asyncio.create_task(server.serve(sockets=[listener]))
+                _stop_on_signals(engine)
+                # From here on clients get through: uvicorn answers what has queued up meanwhile.
+                listener.listen(BACKLOG)
+                tell({"event": "ready", "openai": engine.openai.model_dump()})
+                # On a thread: the first line of the log loads what finds secrets.
+                version, pid = rune_engine.__version__, os.getpid()
+                await asyncio.to_thread(log.info, "Engine %s ready, pid %d", version, pid)
+                await engine.wait_until_told_to_stop(serving)
+                # New clients must not find the socket any more: they wait for the lock instead.
+                config.socket_path.unlink(missing_ok=True)
+                stopping.set()
+                await serving
     finally:
         await engine.close()
         log.info("Engine stopped")
-
-
-def _server(app: Any, stopping: asyncio.Event) -> uvicorn.Server:
-    import uvicorn
-
-    class Server(uvicorn.Server):
-        async def main_loop(self) -> None:
-            """Wait for the end. uvicorn's own loop wakes ten times a second, to look for it and to
-            keep a Date header, which nobody behind a Unix socket needs."""
-            await stopping.wait()
-
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            """Leave signals to the engine: uvicorn would end the process before its clean-up."""
-            yield
-
-    return Server(
-        uvicorn.Config(
-            app,
-            http="h11",
-            ws="none",
-            loop="asyncio",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            backlog=_BACKLOG,
-            timeout_graceful_shutdown=_REQUESTS_END_SECONDS,
-        )
-    )
 
 
 def _stop_on_signals(engine: Engine) -> None:

@@ -23,6 +23,7 @@ from rune_engine.models import (
     JobPage,
     MemoryStatus,
     Name,
+    OpenAIStatus,
     ProjectState,
     RecordedTrajectory,
     RecordingParams,
@@ -164,6 +165,11 @@ def project(engine: TheEngine, project_id: Name) -> ProjectState:
 @router.post("/project/recording")
 def set_recording(engine: TheEngine, params: RecordingParams) -> ProjectState:
     return engine.set_recording(params)
+
+
+@router.get("/openai")
+async def openai(engine: TheEngine) -> OpenAIStatus:
+    return engine.openai
 
 
 @router.get("/status")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from adapter_files import draft as adapter_draft
 from adapter_files import weights
 from engine_support import ADD_TESTS, base_model_folder, draft, engines
@@ -135,3 +136,21 @@ def test_a_failed_distillation_shows_the_trainers_error(config: RuneConfig, tmp_
     failed = rune(config, "distill", "shop", "--base-model", model)
     assert failed.returncode == 1
     assert "The loss is not finite." in failed.stderr and "Traceback" not in failed.stderr
+
+
+def test_an_adapter_is_exported_without_an_engine(config: RuneConfig, tmp_path: Path) -> None:
+    pytest.importorskip("llama_cpp")
+    database = open_database(config)
+    try:
+        stored = AdapterRegistry(database, config).store(adapter_draft(), weights())
+    finally:
+        database.close()
+    out = tmp_path / "out"
+    done = rune(config, "adapters", "export", stored.id, "--to", "peft", "--out", str(out))
+    assert (done.returncode, done.stdout.strip()) == (0, str(out))
+    assert (out / "adapter_model.safetensors").is_file()
+    again = rune(config, "adapters", "export", stored.id, "--to", "peft", "--out", str(out))
+    assert again.returncode == 1 and "exists already" in again.stderr
+    missing = rune(config, "adapters", "export", "nobody", "--to", "gguf", "--out", f"{out}.gguf")
+    assert missing.returncode == 1 and "no adapter nobody" in missing.stderr
+    assert not config.lock_path.exists()

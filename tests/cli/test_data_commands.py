@@ -57,7 +57,7 @@ def test_a_memory_is_saved_while_in_use_and_brought_back(
 def test_the_doctor_tells_good_from_bad_by_its_exit_code(
     config: RuneConfig, tmp_path: Path
 ) -> None:
-    machine = rune(config, "doctor", "--json")
+    machine = rune(config, "doctor", "--quick", "--json")
     checks = {check["name"]: check["status"] for check in json.loads(machine.stdout)["checks"]}
     assert machine.returncode == 0, machine.stdout
     assert checks["python"] == checks["sqlite"] == checks["base model"] == "good"
@@ -79,6 +79,6 @@ def test_the_doctor_tells_good_from_bad_by_its_exit_code(
 
 def test_a_base_model_that_is_not_there_is_a_problem(config: RuneConfig) -> None:
     broken = config.model_copy(update={"base_model": "no-such-model"})
-    ended = rune(broken, "doctor")
+    ended = rune(broken, "doctor", "--quick")
     assert ended.returncode == 1
     assert "no-such-model" in ended.stdout and "rune-nano" in ended.stdout

@@ -22,6 +22,7 @@ from rune_engine.errors import (
 )
 from rune_engine.events import EventLog
 from rune_engine.forgetting import Forgetting
+from rune_engine.gguf.cache import GgufCache
 from rune_engine.jobs.store import JobStore
 from rune_engine.models import Attempt, ForgetParams, ForgetReport, Trajectory, TrajectoryDraft
 from rune_engine.registry import AdapterRegistry
@@ -254,3 +255,22 @@ def test_a_forgetting_that_fails_erases_nothing(home: Home) -> None:
         home.forgetting.forget(PROJECT)
     assert home.trajectories.get(trajectory.id) == trajectory
     assert home.registry.verified_ref(adapter).id == adapter
+
+
+def test_files_made_of_a_forgotten_adapter_go_and_those_of_others_stay(
+    home: Home, config: RuneConfig
+) -> None:
+    mine, other = home.record(), home.record("other")
+    forgotten = home.adapter(mine)
+    kept = home.adapter(other, id="kept", project_id="other", task_type="t")
+    cache = GgufCache(config.gguf_path)
+    files = {}
+    for adapter_id in (forgotten, kept):
+        ref = home.registry.verified_ref(adapter_id)
+        files[adapter_id] = cache.adapter(ref.sha256, b"{}")
+        files[adapter_id].touch()
+    report = home.forgetting.forget(PROJECT)
+    assert not files[forgotten].exists()
+    assert files[kept].exists()
+    assert report.proof is not None
+    assert files[forgotten].name in report.proof.removed

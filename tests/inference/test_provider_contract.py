@@ -4,53 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
+import random
 import shutil
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
-from inference_support import BASE_MODEL_ID, ask
+from backends import BACKENDS, Backend
+from inference_support import ask
 
 from rune_engine.errors import AdapterBaseModelMismatchError, AdapterCorruptedError
-from rune_engine.inference.provider import AdapterRef, InferenceProvider
-from rune_engine.inference.scripted import ScriptedProvider
-from rune_engine.inference.transformers import TransformersProvider
+from rune_engine.inference.provider import (
+    AdapterRef,
+    ChatMessage,
+    Generation,
+    GenerationRequest,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-RULES = [
-    {"contains": "slow", "answers": ["late"], "delay_seconds": 600},
-    {"contains": "count", "answers": ["with adapter a"], "adapter_id": "adapter-a"},
-    {"contains": "count", "answers": ["one two three four five six"]},
-    {"contains": "", "answers": ["anything else goes here too"]},
-]
 
-
-@dataclass
-class Backend:
-    provider: InferenceProvider
-    adapter: AdapterRef
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module", params=["scripted", "transformers"])
+@pytest_asyncio.fixture(loop_scope="module", scope="module", params=BACKENDS)
 async def backend(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Backend]:
-    adapter: AdapterRef = request.getfixturevalue("adapter_a")
-    provider: InferenceProvider
-    if request.param == "scripted":
-        script = tmp_path_factory.mktemp("script") / "script.json"
-        script.write_text(json.dumps(RULES), encoding="utf-8")
-        provider = ScriptedProvider(script)
-    else:
-        folder: Path = request.getfixturevalue("base_folder")
-        provider = TransformersProvider(BASE_MODEL_ID, folder, 1, 60.0)
-    adapter = dataclasses.replace(adapter, base_model_id=provider.base_model_id)
-    yield Backend(provider, adapter)
-    await provider.close()
+    folder: Path = request.getfixturevalue("base_folder")
+    adapters = [request.getfixturevalue("adapter_a"), request.getfixturevalue("adapter_b")]
+    made = BACKENDS[request.param](folder, adapters, tmp_path_factory.mktemp("backend"))
+    yield made
+    await made.provider.close()
 
 
 async def test_answers_come_in_the_order_of_the_requests(backend: Backend) -> None:
@@ -138,3 +122,87 @@ async def test_it_answers_as_before_after_it_slept(backend: Backend) -> None:
     assert backend.provider.status().worker_pids == ()
     await backend.provider.wake()
     assert await backend.provider.generate([ask("count")]) == before
+
+
+async def test_a_stream_is_the_answer_in_pieces(backend: Backend) -> None:
+    for adapter in (None, backend.adapter):
+        [answer] = await backend.provider.generate([ask("count")], adapter=adapter)
+        *pieces, last = [i async for i in backend.provider.stream(ask("count"), adapter=adapter)]
+        assert last == answer
+        assert "".join(str(piece) for piece in pieces) == answer.text
+
+
+async def test_a_stream_never_shows_a_stop_string(backend: Backend) -> None:
+    [whole] = await backend.provider.generate([ask("count")])
+    request = ask("count", stop=(whole.text[8:11],))
+    [answer] = await backend.provider.generate([request])
+    *pieces, last = [item async for item in backend.provider.stream(request)]
+    assert last == answer
+    assert "".join(str(piece) for piece in pieces) == answer.text
+
+
+async def test_leaving_a_stream_ends_its_generation(backend: Backend) -> None:
+    stream = backend.provider.stream(ask("count", max_tokens=100_000))
+    await asyncio.wait_for(anext(stream), 60)
+    await stream.aclose()  # type: ignore[attr-defined]
+    answers = await asyncio.wait_for(backend.provider.generate([ask("count")]), 60)
+    assert len(answers) == 1
+
+
+async def test_raw_text_is_completed_without_a_chat_template(backend: Backend) -> None:
+    raw = GenerationRequest(prompt="count the", max_tokens=4)
+    [answer] = await backend.provider.generate([raw])
+    [longer] = await backend.provider.generate([ask("count the", max_tokens=4)])
+    assert 0 < answer.prompt_tokens < longer.prompt_tokens
+
+
+async def test_log_probabilities_come_when_they_are_asked_for(backend: Backend) -> None:
+    [silent] = await backend.provider.generate([ask("count")])
+    assert silent.token_logprobs == ()
+    [told] = await backend.provider.generate([ask("count", logprobs=True)])
+    if backend.has_logprobs:
+        assert len(told.token_logprobs) == told.completion_tokens
+        assert all(value <= 0 for value in told.token_logprobs)
+    assert told.text == silent.text
+
+
+async def test_a_thousand_calls_in_any_order_never_get_anothers_memory(backend: Backend) -> None:
+    """Several at once, prompts that begin alike and go on from one another, streams between."""
+    task = "count the words of this sentence and then say which of them are verbs " * 3
+    turns = [
+        ChatMessage("user", task),
+        ChatMessage("assistant", "one"),
+        ChatMessage("user", "more"),
+    ]
+    settings: dict[str, Any] = {"max_tokens": 4, "logprobs": backend.has_logprobs}
+    requests = [
+        ask("count", **settings),
+        ask(f"{task} quickly", **settings),
+        GenerationRequest(messages=tuple(turns[:1]), **settings),
+        GenerationRequest(messages=tuple(turns), **settings),
+        GenerationRequest(prompt="count", **settings),
+    ]
+    calls = [(r, adapter) for adapter in (None, *backend.adapters) for r in requests]
+    known = [(await backend.provider.generate([r], adapter=a))[0] for r, a in calls]
+    assert known[0].text != known[len(requests)].text
+    chosen = random.Random(7)
+    done = 0
+    while done < 1000:
+        numbers = chosen.choices(range(len(calls)), k=chosen.randint(1, 12))
+        answers = await asyncio.gather(*(_asked(backend, *calls[n], n % 5 == 0) for n in numbers))
+        for number, answer in zip(numbers, answers, strict=True):
+            assert answer.text == known[number].text
+            assert answer.adapter_id == known[number].adapter_id
+            expected = pytest.approx(known[number].token_logprobs, abs=1e-3)
+            assert answer.token_logprobs == expected
+        done += len(numbers)
+
+
+async def _asked(
+    backend: Backend, request: GenerationRequest, adapter: AdapterRef | None, streamed: bool
+) -> Generation:
+    if not streamed:
+        return (await backend.provider.generate([request], adapter=adapter))[0]
+    *_, last = [item async for item in backend.provider.stream(request, adapter=adapter)]
+    assert isinstance(last, Generation)
+    return last

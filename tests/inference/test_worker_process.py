@@ -17,9 +17,7 @@ import pytest_asyncio
 from inference_support import BASE_MODEL_ID, ask
 
 from rune_engine.errors import MissingExtraError, WorkerDiedError
-from rune_engine.inference.provider import AdapterRef
 from rune_engine.inference.transformers import TransformersProvider
-from rune_engine.inference.worker import Job, next_batch
 
 ENDLESS = ask("add", max_tokens=100_000)
 
@@ -140,12 +138,3 @@ async def test_without_the_torch_extra_the_error_names_it(
     with pytest.raises(MissingExtraError, match=r"rune-mcp\[torch\]") as raised:
         await provider.generate([ask("add")])
     assert "peft" in raised.value.message
-
-
-def test_a_batch_is_the_oldest_call_and_later_ones_with_its_adapter() -> None:
-    a, b = (AdapterRef(name, Path(name), name, "base") for name in "ab")
-    jobs = [Job(str(n), adapter, [ENDLESS] * 2) for n, adapter in enumerate([a, b, a, None, a])]
-    assert [job.id for job in next_batch(jobs, max_rows=8)] == ["0", "2", "4"]
-    assert [job.id for job in next_batch(jobs, max_rows=4)] == ["0", "2"]
-    assert [job.id for job in next_batch(jobs, max_rows=1)] == ["0"]
-    assert [job.id for job in next_batch(jobs[3:], max_rows=8)] == ["3"]

@@ -14,6 +14,7 @@ from sqlalchemy import text
 
 from rune_engine.config import RuneConfig
 from rune_engine.database import Database
+from rune_engine.durable import in_use
 from rune_engine.errors import (
     AdapterAlreadyExistsError,
     AdapterNotFoundError,
@@ -22,7 +23,6 @@ from rune_engine.errors import (
     StorageError,
 )
 from rune_engine.registry import AdapterFilter, AdapterRegistry, AdapterWeights
-from rune_engine.registry.durable import in_use
 
 
 def visible(config: RuneConfig) -> set[str]:

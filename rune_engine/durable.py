@@ -1,6 +1,6 @@
 """Files that survive a power failure: written once, flushed, then made visible by name.
 
-Knows nothing of adapters. The order is always content, its folder, then whatever refers to it.
+The order is always content, its folder, then whatever refers to it. Knows nothing of what it is.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import fcntl
 import os
 import shutil
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -68,6 +69,23 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         path.unlink(missing_ok=True)
         raise
+
+
+def write_file(path: Path, text: str, mode: int = 0o600) -> None:
+    """Make `text` the content of `path`, all at once: nobody ever sees half of it.
+
+    Raises:
+        OSError: it cannot be written; what was there is as it was.
+    """
+    fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with new_file(fresh) as file:
+            file.write(text.encode("utf-8"))
+        fresh.chmod(mode)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    flush_folder(path.parent)
 
 
 @contextmanager
