@@ -1,4 +1,4 @@
-"""How much more memory this process may take, and what it holds. Knows nothing of what it is for."""
+"""How much memory this process holds, and how much more it may take; not what for."""
 
 from __future__ import annotations
 
