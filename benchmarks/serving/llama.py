@@ -131,7 +131,7 @@ def switching(bench: Bench) -> dict[str, float]:
     for adapter in (on, other, on):
         bench.complete(bench.words(8), 1, adapter)
     for _ in range(bench.repeats):
-        prompt = bench.words(48)
+        prompt = bench.words(100)
         with stayed.timed():
             bench.complete(prompt, 1, on)
         with switched.timed():
