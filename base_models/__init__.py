@@ -78,6 +78,9 @@ def _settings(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     settings = json.loads(file.read_text(encoding="utf-8"))
-    if not isinstance(settings, dict) or not isinstance(settings.get("id", ""), str):
+    kinds = {"id": str, "gguf": list, "distillation": dict}
+    if not isinstance(settings, dict) or not all(
+        isinstance(settings.get(name, kind()), kind) for name, kind in kinds.items()
+    ):
         raise ValueError(f"{file} is not a base model's settings")
     return settings

@@ -92,7 +92,15 @@ class ServingSettings(BaseModel):
     adapter_memory_bytes: int = Field(
         default=1024**3, ge=0, description="What adapters that are kept loaded may take."
     )
+    prefix_memory_bytes: int = Field(
+        default=512 * 1024**2,
+        ge=0,
+        description="What recent conversations, kept to go on from, may take.",
+    )
     vllm_url: str = "http://127.0.0.1:8000"
+    vllm_adapters: int = Field(
+        default=15, ge=1, description="Adapters on a vLLM server at once, at most."
+    )
     ollama_url: str = "http://127.0.0.1:11434"
 
 

@@ -12,6 +12,7 @@
     ├── ConflictError                the state of things forbids it
     │   ├── AdapterAlreadyExistsError
     │   ├── AdapterBaseModelMismatchError
+    │   ├── AdapterUnsupportedError  sound, but not for this back-end
     │   ├── AdapterForgottenError
     │   ├── TrajectoryForgottenError
     │   ├── ProjectOptedOutError
@@ -31,6 +32,7 @@
     ├── SandboxUnavailableError      this machine cannot isolate model-written code
     ├── InferenceError
     │   ├── ContextTooLongError
+    │   ├── BackendUnavailableError  the inference server does not answer, or not as ours
     │   ├── WorkerDiedError
     │   └── GenerationCancelledError
     ├── TrainingError
@@ -124,6 +126,10 @@ class AdapterBaseModelMismatchError(ConflictError):
     code = "adapter_base_model_mismatch"
 
 
+class AdapterUnsupportedError(ConflictError):
+    code = "adapter_unsupported"
+
+
 class AdapterForgottenError(ConflictError):
     code = "adapter_forgotten"
 
@@ -203,6 +209,12 @@ class InferenceError(RuneError):
 class ContextTooLongError(InferenceError):
     code = "context_too_long"
     http_status = 422
+
+
+class BackendUnavailableError(InferenceError):
+    code = "backend_unavailable"
+    http_status = 503
+    retryable = True
 
 
 class WorkerDiedError(InferenceError):

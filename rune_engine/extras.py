@@ -6,8 +6,10 @@ from importlib.util import find_spec
 
 from rune_engine.errors import MissingExtraError
 
+_TORCH = ("torch", "transformers", "peft", "safetensors")
 _EXTRAS = {
-    "torch": ("torch", "transformers", "peft", "safetensors"),
+    "torch": _TORCH,
+    "qlora": (*_TORCH, "bitsandbytes"),
     "llama": ("llama_cpp", "gguf"),
     "models": ("huggingface_hub",),
 }

@@ -63,13 +63,19 @@ def resolve(job: TrainerJob) -> DirectSettings:
             f"No base model lies in {job.base_model_path}.",
             next_step="Give a folder that Transformers can load.",
         ) from error
+    except ValueError as error:
+        raise _wrong(job, error) from error
     asked = {"rank": job.rank, "max_steps": job.max_steps, "learning_rate": job.learning_rate}
     values = {**recommended, **{key: value for key, value in asked.items() if value is not None}}
     try:
         settings = DirectSettings.model_validate(values)
     except ValidationError as error:
-        raise TrainingError(
-            f"The distillation settings in {job.base_model_path}/rune.json are wrong: {error}",
-            next_step="Correct rune.json, or remove its `distillation` entry.",
-        ) from error
+        raise _wrong(job, error) from error
     return settings.model_copy(update={"min_steps": min(settings.min_steps, settings.max_steps)})
+
+
+def _wrong(job: TrainerJob, error: ValueError) -> TrainingError:
+    return TrainingError(
+        f"The distillation settings in {job.base_model_path}/rune.json are wrong: {error}",
+        next_step="Correct rune.json, or remove its `distillation` entry.",
+    )

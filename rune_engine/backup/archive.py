@@ -26,7 +26,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from rune_engine.errors import BackupError
 from rune_engine.models import Model
-from rune_engine.registry.weights import MAX_WEIGHTS_BYTES
+from rune_engine.tensor_files import MAX_WEIGHTS_BYTES
 
 FORMAT = 1
 DATABASE, TRACKING, MANIFEST = "rune.db", "mlflow.db", "manifest.json"

@@ -20,10 +20,12 @@ from rune_engine.cli import (
     history,
     jobs,
     memory,
+    model,
     project,
     run_suite,
     sandbox,
     serve,
+    vllm,
     work,
 )
 from rune_engine.cli.session import err, out
@@ -49,7 +51,9 @@ GROUPS = {
     "daemon": daemon.app,
     "jobs": jobs.app,
     "adapters": memory.adapters,
+    "model": model.app,
     "sandbox": sandbox.app,
+    "vllm": vllm.app,
 }
 
 

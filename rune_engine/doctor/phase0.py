@@ -25,7 +25,7 @@ Trying = Callable[[str], None]
 
 _KNOWN: ProbeLine = "known adapter"
 _LINES: tuple[ProbeLine, ...] = ("accelerator", "torch steps", "bf16", _KNOWN, "qlora step")
-_NEWEST_JOBS = 500
+_NEWEST_JOBS = 200
 LINES = ("accelerator", "torch steps", "bf16", SERVES, ADAPTED, "qlora step")
 """Their names, without the back-ends that need not be there."""
 

@@ -1,24 +1,109 @@
-"""May this adapter's folder be loaded? Asked before any library reads it.
+"""May this adapter's folder be loaded? Asked before any library or server reads it.
 
-PEFT obeys whatever `adapter_config.json` says, and some of it changes the shared base model
-(`init_lora_weights: "pissa"`, `layer_replication`) or everybody's answers (`lora_alpha: NaN`).
-This module knows the standard library and the error tree, and nothing of torch or PEFT.
+Every back-end asks here: the weights are the bytes that the reference names, they are exactly the
+matrices of a plain LoRA, and every number of them is finite. This module knows files, the
+standard library and, for the numbers, numpy; nothing of torch, PEFT or GGUF.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import math
-from collections.abc import Callable
+import io
+import os
+import re
+import stat
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rune_engine.errors import AdapterBaseModelMismatchError, AdapterCorruptedError
+from rune_engine.inference.lora_settings import LoraSettings, parse_lora_settings
 from rune_engine.inference.provider import AdapterRef
+from rune_engine.tensor_files import (
+    MAX_HEADER_BYTES,
+    MAX_WEIGHTS_BYTES,
+    Matrix,
+    TensorFileError,
+    read_matrices,
+)
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
+_MAX_CONFIG_BYTES = 1024**2
+_NAME = re.compile(
+    r"base_model\.model\.(?P<module>[A-Za-z0-9_.]{1,500})\.lora_(?P<side>[AB])\.weight"
+)
+_SETTLED_SECONDS = 1.0
+"""A file that changed later than this ago may change again without its times telling."""
+
+_Identity = tuple[int, int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class LoraPair:
+    """A module's two matrices, A as [rank, in] and B as [out, rank], and what scales them."""
+
+    a: Matrix
+    b: Matrix
+    scaling: float
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterFile:
+    """An adapter that may be loaded: its pairs by module path, and the bytes they lie in."""
+
+    settings: LoraSettings
+    pairs: Mapping[str, LoraPair]
+    data: bytearray
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    files: tuple[_Identity, _Identity]
+    sha256: str
+    settings: LoraSettings
+    pairs: Mapping[str, LoraPair]
+
+
+class AdapterReader:
+    """Reads adapters; what was checked once is not checked again while its files stay as they are.
+
+    An adapter's folder is written once, so the same inode with the same size and times holds the
+    same bytes: hashing them is most of what loading costs.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Path, _Known] = {}
+
+    def read(self, adapter: AdapterRef) -> AdapterFile:
+        """Read and check an adapter.
+
+        Raises:
+            AdapterCorruptedError: it may not be loaded.
+        """
+        data, weights = _read(adapter, WEIGHTS, MAX_WEIGHTS_BYTES)
+        content, config = _read(adapter, CONFIG, _MAX_CONFIG_BYTES)
+        known = self._known.get(adapter.path)
+        if known and (known.sha256, known.files) == (adapter.sha256, (weights, config)):
+            return AdapterFile(known.settings, known.pairs, data)
+        _check_hash(adapter, data)
+        settings = _settings(adapter, content)
+        pairs = _pairs(adapter, data, settings)
+        _check_numbers(adapter, data, pairs)
+        if _settled(weights) and _settled(config):
+            known = _Known((weights, config), adapter.sha256, settings, pairs)
+            self._known[adapter.path] = known
+        return AdapterFile(settings, pairs, data)
+
+
+def check_adapter(adapter: AdapterRef) -> LoraSettings:
+    """Refuse whatever `AdapterReader` refuses; for those who read the files in another way.
+
+    Raises:
+        AdapterCorruptedError: it may not be loaded.
+    """
+    return AdapterReader().read(adapter).settings
 
 
 def check_base_model(adapter: AdapterRef, base_model_id: str) -> None:
@@ -41,31 +126,16 @@ def check_weights(adapter: AdapterRef) -> None:
     Raises:
         AdapterCorruptedError: they are.
     """
-    weights = adapter.path / WEIGHTS
-    try:
-        with weights.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise _corrupted(adapter, f"its weights cannot be read ({error.strerror})") from error
-    if digest != adapter.sha256:
-        raise _corrupted(adapter, f"its weights hash to {digest}, not {adapter.sha256}")
+    _check_hash(adapter, _read(adapter, WEIGHTS, MAX_WEIGHTS_BYTES)[0])
 
 
-def check_config(adapter: AdapterRef) -> None:
+def check_config(adapter: AdapterRef) -> LoraSettings:
     """Refuse a configuration that is not a plain LoRA.
 
     Raises:
         AdapterCorruptedError: it is missing, unreadable, or asks for more than a plain LoRA.
     """
-    try:
-        config = json.loads((adapter.path / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise _corrupted(adapter, f"its {CONFIG} cannot be read ({error})") from error
-    if not isinstance(config, dict):
-        raise _corrupted(adapter, f"its {CONFIG} is not an object")
-    for key, allowed in _PLAIN_LORA.items():
-        if not allowed(config.get(key)):
-            raise _corrupted(adapter, f"its {CONFIG} sets {key} to {config.get(key)!r}")
+    return _settings(adapter, _read(adapter, CONFIG, _MAX_CONFIG_BYTES)[0])
 
 
 def adapter_key(adapter: AdapterRef) -> str:
@@ -78,39 +148,99 @@ def adapter_key(adapter: AdapterRef) -> str:
     return hashlib.sha256(f"{adapter.sha256}\n{path}".encode()).hexdigest()[:32]
 
 
-def _corrupted(adapter: AdapterRef, reason: str) -> AdapterCorruptedError:
+def corrupted(adapter: AdapterRef, reason: str) -> AdapterCorruptedError:
+    """The error that says why an adapter cannot be loaded."""
     return AdapterCorruptedError(
         f"Adapter {adapter.id} cannot be loaded: {reason}.",
         next_step="Distill it again, or restore its folder from a backup.",
     )
 
 
-def _absent(value: Any) -> bool:
-    return not value
+def _read(adapter: AdapterRef, name: str, most: int) -> tuple[bytearray, _Identity]:
+    """All bytes of a file, and which file it was."""
+    what = "its weights" if name == WEIGHTS else f"its {name}"
+    try:
+        # What is no ordinary file is never waited for.
+        number = os.open(adapter.path / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            return _content(number, most)
+        finally:
+            os.close(number)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise corrupted(adapter, f"{what} cannot be read ({reason})") from error
 
 
-def _positive_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+def _content(number: int, most: int) -> tuple[bytearray, _Identity]:
+    status = os.fstat(number)
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("it is not a file")
+    if status.st_size > most:
+        raise ValueError(f"it has over {most} bytes")
+    data = bytearray(status.st_size)
+    with os.fdopen(number, "rb", closefd=False) as file:
+        if file.readinto(data) != len(data):
+            raise ValueError("it became shorter meanwhile")
+    return data, _identity(status)
 
 
-def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+def _identity(status: os.stat_result) -> _Identity:
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _module_names(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(v, str) for v in value)
+def _settled(identity: _Identity) -> bool:
+    return time.time_ns() - max(identity[3:]) > _SETTLED_SECONDS * 1e9
 
 
-_PLAIN_LORA: dict[str, Callable[[Any], bool]] = {
-    "peft_type": lambda value: value == "LORA",
-    "r": _positive_int,
-    "lora_alpha": _finite,
-    "target_modules": _module_names,
-    "init_lora_weights": lambda value: value is None or isinstance(value, bool),
-    "bias": lambda value: value in (None, "none"),
-    "use_dora": _absent,
-    "layer_replication": _absent,
-    "modules_to_save": _absent,
-    "trainable_token_indices": _absent,
-    "megatron_config": _absent,
-}
+def _check_hash(adapter: AdapterRef, data: bytearray) -> None:
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != adapter.sha256:
+        raise corrupted(adapter, f"its weights hash to {digest}, not {adapter.sha256}")
+
+
+def _settings(adapter: AdapterRef, content: bytearray) -> LoraSettings:
+    try:
+        return parse_lora_settings(bytes(content))
+    except ValueError as error:
+        raise corrupted(adapter, f"its {CONFIG} is not a plain LoRA's: {error}") from error
+
+
+def _pairs(adapter: AdapterRef, data: bytearray, lora: LoraSettings) -> dict[str, LoraPair]:
+    """Every matrix is one half of a pair, for a target module, of the rank that is configured."""
+    try:
+        start = memoryview(data)[: 8 + MAX_HEADER_BYTES]
+        matrices = read_matrices(io.BytesIO(start), len(data))
+    except TensorFileError as error:
+        raise corrupted(adapter, f"of its weights, {error}") from error
+    sides: dict[str, dict[str, Matrix]] = {}
+    for name, matrix in matrices.items():
+        match = _NAME.fullmatch(name)
+        if match is None:
+            raise corrupted(adapter, f"{name[:200]!r} is not the name of a LoRA matrix")
+        module, side = match["module"], match["side"]
+        if not lora.targets(module):
+            raise corrupted(adapter, f"{name!r} belongs to none of the target modules")
+        if matrix.shape[0 if side == "A" else 1] != lora.rank(module):
+            rank = lora.rank(module)
+            raise corrupted(adapter, f"{name!r} has shape {matrix.shape}, but the rank is {rank}")
+        sides.setdefault(module, {})[side] = matrix
+    lonely = [module for module, found in sides.items() if len(found) != 2]
+    if lonely or not sides:
+        reason = f"{lonely[0]!r} lacks one of its matrices" if lonely else "it is empty"
+        raise corrupted(adapter, reason)
+    return {m: LoraPair(found["A"], found["B"], lora.scaling(m)) for m, found in sides.items()}
+
+
+def _check_numbers(adapter: AdapterRef, data: bytearray, pairs: Mapping[str, LoraPair]) -> None:
+    """A number is finite unless all bits of its exponent are set."""
+    import numpy
+
+    exponents = {"F32": (numpy.uint32, 0x7F80_0000), "F16": (numpy.uint16, 0x7C00)}
+    exponents["BF16"] = (numpy.uint16, 0x7F80)
+    for module, pair in pairs.items():
+        for matrix in (pair.a, pair.b):
+            kind, exponent = exponents[matrix.dtype]
+            part = memoryview(data)[matrix.start : matrix.stop]
+            bits = numpy.frombuffer(part, kind) & kind(exponent)
+            if bits.max() == exponent:
+                raise corrupted(adapter, f"a weight of {module!r} is not a finite number")

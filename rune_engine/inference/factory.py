@@ -15,6 +15,8 @@ from rune_engine.inference.llama import LlamaProvider
 from rune_engine.inference.provider import InferenceProvider, ProviderStatus
 from rune_engine.inference.scripted import SCRIPT_NAME, ScriptedProvider
 from rune_engine.inference.transformers import TransformersProvider
+from rune_engine.inference.vllm.command import model_folder
+from rune_engine.inference.vllm.provider import VllmProvider
 from rune_engine.model_store.resolve import Script, resolve
 
 
@@ -43,8 +45,16 @@ def create_provider(base_model: str, config: RuneConfig) -> InferenceProvider:
             config.worker_idle_seconds,
             serving=config.serving,
         )
+    if config.serving.backend == "vllm":
+        return VllmProvider(
+            found.id,
+            model_folder(found),
+            config.serving.vllm_url,
+            staging=config.home / "vllm",
+            max_adapters=config.serving.vllm_adapters,
+        )
     return TransformersProvider(
-        found.id, found.path, config.model_threads, config.worker_idle_seconds
+        found.id, found.path, config.model_threads, config.worker_idle_seconds, config.serving
     )
 
 

@@ -1,55 +1,55 @@
 """A base model in memory and the adapters on it. Runs in the worker process only.
 
-Knows torch, Transformers and PEFT; nothing of pipes or of who asks.
+Knows torch and Transformers; nothing of pipes or of who asks.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-from peft import PeftModel
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 
 from rune_engine.errors import ContextTooLongError
-from rune_engine.inference.adapter_files import adapter_key, check_config, check_weights
+from rune_engine.inference.adapter_store import AdapterStore
+from rune_engine.inference.base_weights import context_of, load_weights
 from rune_engine.inference.decoding import Decoder
+from rune_engine.inference.lora import LoraLayers
+from rune_engine.inference.prefixes import Prefixes
 from rune_engine.inference.provider import AdapterRef, ChatMessage, GenerationRequest
 from rune_engine.inference.rows import Row
 
-MAX_ROWS = 32
-_SMALL_MODEL_PARAMETERS = 100_000_000
-
 
 class LocalModel:
-    """A `WorkerModel` of torch: completes requests with an adapter on, or none.
+    """A `WorkerModel` of torch: completes requests, each with its adapter on, or none.
 
     Args:
         folder: a base model that Transformers loads.
-        max_adapters: adapters kept in memory; the least recently used goes first.
+        adapter_bytes: what adapters that are kept in memory may take.
+        prefix_bytes: what recent conversations may take, kept to go on from.
+        precision: auto, float32, bfloat16 or nf4.
+        context: tokens of context; the model's own by default.
     """
 
-    def __init__(self, folder: Path, max_adapters: int) -> None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        adapter_bytes: int,
+        prefix_bytes: int,
+        precision: str = "auto",
+        context: int | None = None,
+    ) -> None:
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self._model: Any = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=_precision(folder, device),
-            attn_implementation="sdpa",
-            local_files_only=True,
-            use_safetensors=True,
-        )
-        self._model.to(device).eval()
-        self._context: int = self._model.config.max_position_embeddings
+        self._model: Any = load_weights(folder, precision)
+        self._context = context_of(self._model, context)
         self._special = [token for token in self._tokenizer.all_special_tokens if len(token) > 1]
-        self._decoder = Decoder(self._model)
-        self._adapters = _Adapters(self._model, max_adapters)
-        self._adapter: AdapterRef | None = None
+        layers = LoraLayers(self._model, self._model.dtype)
+        self._adapters = AdapterStore(layers, adapter_bytes)
+        self._decoder = Decoder(self._model, layers, Prefixes(prefix_bytes))
+        self._keys: dict[Row, str] = {}
 
     @property
     def loaded_adapters(self) -> list[str]:
@@ -73,24 +73,25 @@ class LocalModel:
         return Row(request, adapter, prompt, limit, self, cancelled, on_text)
 
     def admit(self, row: Row) -> bool:
-        if not self._decoder.rows:
-            self._adapters.load(row.adapter)
-            self._adapter = row.adapter
-        elif (
-            self._decoder.started
-            or row.adapter != self._adapter
-            or len(self._decoder.rows) >= MAX_ROWS
-        ):
+        if len(self._decoder.rows) >= self._decoder.most_rows:
             return False
-        self._decoder.add(row)
+        key = None
+        if row.adapter is not None:
+            key = self._keys[row] = self._adapters.acquire(row.adapter)
+        self._decoder.add(row, key)
         return True
 
     def step(self) -> list[Row]:
-        with self._adapters.on(self._adapter):
-            return self._decoder.step()
+        ended = self._decoder.step()
+        for row in ended:
+            if row in self._keys:
+                self._adapters.release(self._keys.pop(row))
+        return ended
 
     def abandon(self) -> None:
         self._decoder.clear()
+        while self._keys:
+            self._adapters.release(self._keys.popitem()[1])
 
     # --- the vocabulary ------------------------------------------------------------------------
 
@@ -124,64 +125,3 @@ class LocalModel:
         for token in self._special:
             content = content.replace(token, f"{token[0]} {token[1:]}")
         return content
-
-
-def _precision(folder: Path, device: str) -> torch.dtype:
-    """Exact for small models on a CPU; where a model is large, half the bytes to move."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    with torch.device("meta"):
-        parameters = AutoModelForCausalLM.from_config(config).num_parameters()
-    small = device == "cpu" and parameters < _SMALL_MODEL_PARAMETERS
-    return torch.float32 if small else torch.bfloat16
-
-
-class _Adapters:
-    """The adapters on one base model, least recently used first, under content-derived names."""
-
-    def __init__(self, model: Any, limit: int) -> None:
-        self._base = model
-        self._peft: Any = None
-        self._limit = limit
-        self._loaded: OrderedDict[str, str] = OrderedDict()
-
-    @property
-    def ids(self) -> list[str]:
-        return list(self._loaded.values())
-
-    def load(self, adapter: AdapterRef | None) -> None:
-        """Have `adapter` in memory and switched to.
-
-        Raises:
-            AdapterCorruptedError: its files may not be loaded.
-        """
-        if adapter is None:
-            return
-        key = adapter_key(adapter)
-        if key not in self._loaded:
-            check_weights(adapter)
-            check_config(adapter)
-            self._load(adapter.path, key)
-        self._loaded[key] = adapter.id
-        self._loaded.move_to_end(key)
-        self._peft.set_adapter(key, inference_mode=True)
-        while len(self._loaded) > self._limit:
-            oldest, _ = self._loaded.popitem(last=False)
-            self._peft.delete_adapter(oldest)
-
-    @contextlib.contextmanager
-    def on(self, adapter: AdapterRef | None) -> Iterator[None]:
-        """Within this context the model answers with `adapter`, the last one loaded, or none."""
-        if adapter is not None or self._peft is None:
-            yield
-        else:
-            with self._peft.disable_adapter():
-                yield
-
-    def _load(self, folder: Path, key: str) -> None:
-        if self._peft is None:
-            self._peft = PeftModel.from_pretrained(
-                self._base, folder, adapter_name=key, low_cpu_mem_usage=True
-            )
-        else:
-            self._peft.load_adapter(folder, adapter_name=key, low_cpu_mem_usage=True)
-        self._peft.eval()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from rune_engine.errors import RuneError
 from rune_engine.inference.provider import AdapterRef, Generation, GenerationRequest
 
 _UNFINISHED = "\ufffd"
@@ -33,7 +34,8 @@ class Row:
     """A request, its prompt as token ids, and what has been generated for it.
 
     `limit` is the most tokens it may get, `cancelled` is asked between two of them, `on_text`
-    hears the answer's text piece by piece. `sampler` belongs to whoever picks its tokens.
+    hears the answer's text piece by piece. `sampler` belongs to whoever picks its tokens. `error`
+    is set where this row, and no other, cannot go on.
     """
 
     request: GenerationRequest
@@ -47,6 +49,7 @@ class Row:
     logprobs: list[float] = field(default_factory=list)
     finish_reason: Literal["stop", "length"] | None = None
     sampler: Any = None
+    error: RuneError | None = None
     _text: str = ""
     _shown: int = 0
     _looked: int = 0
@@ -56,7 +59,7 @@ class Row:
     @property
     def ended(self) -> bool:
         """Whether it gets no more tokens."""
-        return self.finish_reason is not None or self.cancelled()
+        return self.finish_reason is not None or self.error is not None or self.cancelled()
 
     def accept(self, token: int, logprob: float | None = None) -> None:
         """Give the row its next token, and its log-probability where the request wants it."""

@@ -1,4 +1,4 @@
-"""The Transformers back-end: a folder that Transformers loads, PEFT adapters on it.
+"""The Transformers back-end: a folder that Transformers loads, LoRA adapters on it.
 
 This process never imports torch; the model lives in `python -m rune_engine.inference.worker`.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from rune_engine.config import ServingSettings
 from rune_engine.inference.worker_provider import WorkerProvider
 
 
@@ -19,7 +20,7 @@ class TransformersProvider(WorkerProvider):
         model_path: a folder that Transformers loads.
         threads: torch threads of the worker; 0 is every core.
         worker_idle_seconds: the worker is ended after this long without a call.
-        max_adapters: adapters the worker keeps loaded; the least recently used goes first.
+        serving: precision, context, and what adapters and conversations may take.
     """
 
     name = "transformers"
@@ -30,11 +31,15 @@ class TransformersProvider(WorkerProvider):
         model_path: Path,
         threads: int = 0,
         worker_idle_seconds: float = 300.0,
-        *,
-        max_adapters: int = 16,
+        serving: ServingSettings | None = None,
     ) -> None:
-        command = (
+        serving = serving or ServingSettings()
+        command = [
             *(sys.executable, "-m", "rune_engine.inference.worker", str(model_path.absolute())),
-            *("--threads", str(threads), "--max-adapters", str(max_adapters)),
-        )
-        super().__init__(base_model_id, command, "torch", worker_idle_seconds)
+            *("--threads", str(threads), "--precision", serving.precision),
+            *("--adapter-bytes", str(serving.adapter_memory_bytes)),
+            *("--prefix-bytes", str(serving.prefix_memory_bytes)),
+            *(("--context", str(serving.context)) if serving.context else ()),
+        ]
+        extra = "qlora" if serving.precision == "nf4" else "torch"
+        super().__init__(base_model_id, command, extra, worker_idle_seconds)

@@ -158,7 +158,10 @@ class Worker:
             return
         for row in ended:
             self._decoding.discard(row)
-            self._end(row)
+            if row.error is not None:
+                self._fail([row], row.error)
+            else:
+                self._end(row)
 
     def _end(self, row: Row) -> None:
         """Take a row off its job; the last one sends the reply."""
@@ -238,7 +241,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Rune's model worker.")
     parser.add_argument("model", type=Path)
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--max-adapters", type=int, default=16)
+    parser.add_argument("--adapter-bytes", type=int, default=1024**3)
+    parser.add_argument("--prefix-bytes", type=int, default=512 * 1024**2)
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--context", type=int, default=None)
     options = parser.parse_args(argv)
 
     def load() -> WorkerModel:
@@ -248,7 +254,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         if options.threads:
             torch.set_num_threads(options.threads)
-        return LocalModel(options.model, options.max_adapters)
+        return LocalModel(
+            options.model,
+            adapter_bytes=options.adapter_bytes,
+            prefix_bytes=options.prefix_bytes,
+            precision=options.precision,
+            context=options.context,
+        )
 
     serve(load)
 

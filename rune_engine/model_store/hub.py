@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _SECONDS = 30.0
 """Without a byte from the hub, after which a request has failed."""
-_CHUNK = 1024**2
 
 
 class Listing(Model):
@@ -55,8 +54,10 @@ def listing(wanted: Reference) -> Listing:
         BaseModelNotFoundError: the hub has no such model or revision, or hides it from us.
         ModelHubError: it cannot be reached, or its answer makes no sense.
     """
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, constants
 
+    # What the hub is told is which model; not which editor or agent runs Rune, nor which torch.
+    constants.HF_HUB_DISABLE_TELEMETRY = True
     revision = wanted.revision or "main"
     try:
         with _errors_of(wanted):
@@ -105,7 +106,7 @@ def stream(found: Listing, file: StoredFile, offset: int) -> Iterator[tuple[int,
         if response.status_code >= 400:
             response.read()
         hf_raise_for_status(response)
-        yield _beginning(response, offset), response.iter_bytes(_CHUNK)
+        yield _beginning(response, offset), response.iter_bytes()
 
 
 def unreachable(error: Exception) -> ModelHubError:

@@ -81,7 +81,7 @@ def gguf_bytes(shape: ModelShape, quantisation: str) -> int:
     Raises:
         KeyError: a quantisation that is not in the catalogue.
     """
-    bits = {"q8_0": _q8_0, "q4_k_m": _q4_k_m}[quantisation](shape)
+    bits = {"q8_0": _bits_in_q8_0, "q4_k_m": _bits_in_q4_k_m}[quantisation](shape)
     return int(bits / 8) + _METADATA_BYTES
 
 
@@ -140,11 +140,11 @@ def _need(shape: ModelShape, weights: int, base: int, context: int | None, bytes
     return Need(weights=weights, cache=cache, working=base + scores, context=tokens)
 
 
-def _q8_0(shape: ModelShape) -> float:
+def _bits_in_q8_0(shape: ModelShape) -> float:
     return shape.parameters * _Q8_0
 
 
-def _q4_k_m(shape: ModelShape) -> float:
+def _bits_in_q4_k_m(shape: ModelShape) -> float:
     """The down projection and the values have more bits in half of the layers, the output always.
 
     Where a row is no multiple of 256 wide, 4-bit blocks become `Q5_0` and 6-bit ones `Q8_0`.

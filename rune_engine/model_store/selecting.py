@@ -77,16 +77,15 @@ def _one_gguf(wanted: Reference, ggufs: list[StoredFile]) -> list[StoredFile]:
     models: dict[str, list[StoredFile]] = {}
     for file in ggufs:
         models.setdefault(gguf_stem(file.name), []).append(file)
-    choices = (
-        [name for name in models if names_file(wanted.file, name)] if wanted.file else [*models]
-    )
+    asked = wanted.file
+    choices = [name for name in models if asked is None or names_file(asked, name)]
     complete = [models[name] for name in choices if _has_all_parts(models[name])]
     if len(complete) == 1:
         return complete[0]
     offered = ", ".join(sorted(models)) or "none"
     if not complete:
         raise BaseModelNotFoundError(
-            f"{wanted.repository} has no GGUF file {wanted.file!r}; it has: {offered}.",
+            f"{wanted.repository} has no GGUF file {asked!r}; it has: {offered}.",
             next_step=f"Name one of them: `rune model pull {wanted.repository}:NAME`.",
         )
     raise InvalidInputError(

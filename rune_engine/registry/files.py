@@ -36,7 +36,8 @@ from rune_engine.errors import (
     InvalidInputError,
 )
 from rune_engine.registry.lora_config import LoraAdapterConfig, parse_lora_config
-from rune_engine.registry.weights import MAX_WEIGHTS_BYTES, check_weights
+from rune_engine.registry.weights import check_weights
+from rune_engine.tensor_files import MAX_WEIGHTS_BYTES
 
 WEIGHTS_NAME = "adapter_model.safetensors"
 CONFIG_NAME = "adapter_config.json"

@@ -1,26 +1,19 @@
 """What an adapter's weights must look like, checked in pure Python before any loader sees them.
 
-Reads the header of a safetensors file (https://huggingface.co/docs/safetensors): eight bytes of
-little-endian length, that much JSON, then the tensors' bytes without a gap. Knows no path.
+Knows the names and ranks that a plain LoRA's matrices have; no path.
 """
 
 from __future__ import annotations
 
 import re
-import struct
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Any, BinaryIO
 
 from rune_engine.errors import InvalidInputError
 from rune_engine.registry.lora_config import LoraAdapterConfig
+from rune_engine.tensor_files import Matrix, TensorFileError, read_matrices
 
-MAX_WEIGHTS_BYTES = 4 * 1024**3
-MAX_HEADER_BYTES = 1024**2
-_ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 _NAME = re.compile(
     r"(?P<module>[A-Za-z0-9_.]{1,500})\.lora_(?:embedding_)?(?P<side>[AB])(?:\.weight)?"
 )
@@ -34,71 +27,31 @@ class AdapterWeights:
     config: dict[str, Any]
 
 
-class _Tensor(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    dtype: Literal["F32", "F16", "BF16"]
-    shape: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
-    data_offsets: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
-
-
-class _Header(BaseModel):
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
-    __pydantic_extra__: dict[str, _Tensor]
-
-    metadata: dict[str, str] = Field(default={}, alias="__metadata__")
-
-
 def check_weights(file: BinaryIO, size: int, lora: LoraAdapterConfig) -> None:
     """Check that `file`, of `size` bytes, holds exactly the tensors of the LoRA `lora`.
 
     Raises:
         InvalidInputError: it is not safetensors, or holds something else.
     """
-    tensors, data_bytes = _read_header(file, size)
-    _check_layout(tensors, data_bytes)
-    _check_names(tensors, lora)
-
-
-def _read_header(file: BinaryIO, size: int) -> tuple[dict[str, _Tensor], int]:
-    file.seek(0)
-    prefix = file.read(8)
-    length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
-    if not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
-        raise _unusable(f"its header is {length} bytes long in a file of {size}")
     try:
-        header = _Header.model_validate_json(file.read(length))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise _unusable(f"its header is wrong at {where or 'its start'}: {first['msg']}") from error
-    return dict(header.model_extra or {}), size - 8 - length
+        matrices = read_matrices(file, size)
+    except TensorFileError as error:
+        raise _unusable(str(error)) from error
+    _check_names(matrices, lora)
 
 
-def _check_layout(tensors: dict[str, _Tensor], data_bytes: int) -> None:
-    """Every byte of the file belongs to exactly one tensor."""
-    end = 0
-    for name, tensor in sorted(tensors.items(), key=lambda item: item[1].data_offsets):
-        start, stop = tensor.data_offsets
-        if start != end or stop - start != prod(tensor.shape) * _ITEM_BYTES[tensor.dtype]:
-            raise _unusable(f"the offsets of {name!r} leave a gap, overlap or do not fit its shape")
-        end = stop
-    if end != data_bytes:
-        raise _unusable(f"its tensors take {end} bytes, but it holds {data_bytes}")
-
-
-def _check_names(tensors: dict[str, _Tensor], lora: LoraAdapterConfig) -> None:
+def _check_names(matrices: dict[str, Matrix], lora: LoraAdapterConfig) -> None:
     """Every tensor is one half of a pair, for a target module, of the configuration's rank."""
     sides: dict[str, set[str]] = {}
-    for name, tensor in tensors.items():
+    for name, matrix in matrices.items():
         match = _NAME.fullmatch(name)
         if match is None:
             raise _unusable(f"{name!r} is not the name of a LoRA matrix")
         module, side = match["module"], match["side"]
         if not any(f".{module}".endswith(f".{target}") for target in lora.target_modules):
             raise _unusable(f"{name!r} belongs to none of the target modules")
-        if tensor.shape[0 if side == "A" else 1] != lora.r:
-            raise _unusable(f"{name!r} has shape {tensor.shape}, but the rank is {lora.r}")
+        if matrix.shape[0 if side == "A" else 1] != lora.r:
+            raise _unusable(f"{name!r} has shape {matrix.shape}, but the rank is {lora.r}")
         sides.setdefault(module, set()).add(side)
     lonely = [module for module, found in sides.items() if found != {"A", "B"}]
     if lonely or not sides:

@@ -13,12 +13,16 @@ from pathlib import Path
 
 import pytest
 from inference_support import BASE_MODEL_ID
+from ollama_stand_in import Files, Ollama, render, start
+from running_vllm import running_vllm
 
 from rune_engine.config import ServingSettings
 from rune_engine.inference.llama import LlamaProvider
+from rune_engine.inference.ollama.provider import OllamaProvider
 from rune_engine.inference.provider import AdapterRef, InferenceProvider
 from rune_engine.inference.scripted import ScriptedProvider
 from rune_engine.inference.transformers import TransformersProvider
+from rune_engine.inference.vllm.provider import VllmProvider
 
 RULES = [
     {"contains": "slow", "answers": ["late"], "delay_seconds": 600},
@@ -60,8 +64,23 @@ def llama(base: Path, adapters: Sequence[AdapterRef], scratch: Path) -> Backend:
     return Backend(provider, adapters)
 
 
+def vllm(base: Path, adapters: Sequence[AdapterRef], scratch: Path) -> Backend:
+    url = running_vllm(base)
+    return Backend(VllmProvider(BASE_MODEL_ID, base, url, staging=scratch / "staging"), adapters)
+
+
+def ollama(_base: Path, adapters: Sequence[AdapterRef], scratch: Path) -> Backend:
+    """Against a stand-in of the server: what is held to is our side of its protocol."""
+    server = Ollama()
+    start(server)
+    provider = OllamaProvider(BASE_MODEL_ID, server.url, render, Files(scratch).gguf())
+    return Backend(provider, adapters, has_logprobs=False)
+
+
 BACKENDS: dict[str, Callable[[Path, Sequence[AdapterRef], Path], Backend]] = {
     "scripted": scripted,
     "transformers": transformers,
     "llama": llama,
+    "vllm": vllm,
+    "ollama": ollama,
 }

@@ -46,10 +46,10 @@ def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         hidden_size=64,
         intermediate_size=128,
         num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
         max_position_embeddings=131_072,
-        initializer_range=0.3,
+        initializer_range=0.1,
         tie_word_embeddings=True,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -100,13 +100,22 @@ def make_adapter(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     peft = pytest.importorskip("peft")
     from transformers import AutoModelForCausalLM
 
-    def make(name: str, seed: int, modules: Sequence[str] = ALL_LINEAR) -> AdapterRef:
+    def make(
+        name: str,
+        seed: int,
+        modules: Sequence[str] = ALL_LINEAR,
+        *,
+        rank: int = 4,
+        strength: float = 0.3,
+        **settings: Any,
+    ) -> AdapterRef:
         torch.manual_seed(seed)
-        lora = peft.LoraConfig(r=4, lora_alpha=8, target_modules=list(modules))
+        settings = {"lora_alpha": 2 * rank, "target_modules": list(modules), **settings}
+        lora = peft.LoraConfig(r=rank, **settings)
         model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base_folder), lora)
         for parameter_name, parameter in model.named_parameters():
             if "lora_B" in parameter_name:
-                torch.nn.init.normal_(parameter, std=0.3)
+                torch.nn.init.normal_(parameter, std=strength)
         folder = tmp_path_factory.mktemp("adapter") / name
         model.save_pretrained(folder)
         return AdapterRef(name, folder, sha256_of(folder), BASE_MODEL_ID)

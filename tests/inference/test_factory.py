@@ -14,6 +14,7 @@ from rune_engine.errors import BaseModelNotFoundError
 from rune_engine.inference.factory import ProviderPool, create_provider
 from rune_engine.inference.scripted import ScriptedProvider
 from rune_engine.inference.transformers import TransformersProvider
+from rune_engine.inference.vllm.provider import VllmProvider
 
 
 @pytest.fixture
@@ -35,6 +36,18 @@ def test_a_model_folder_is_served_by_transformers(config: RuneConfig, tmp_path: 
     assert isinstance(provider, TransformersProvider)
     assert provider.base_model_id == "my-model"
     assert not provider.status().loaded
+
+
+def test_a_model_folder_is_served_by_vllm_where_that_is_set(tmp_path: Path) -> None:
+    folder = tmp_path / "my-model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    config = load_config(home=tmp_path / "home", serving={"backend": "vllm"})
+    provider = create_provider(str(folder), config)
+    assert isinstance(provider, VllmProvider)
+    assert provider.base_model_id == "my-model"
+    assert not provider.status().loaded
+    assert not config.home.exists()
 
 
 def test_a_scripted_model_folder_is_a_base_model_of_its_own(

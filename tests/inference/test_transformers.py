@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 from inference_support import BASE_MODEL_ID, MakeAdapter, ask
 
+from rune_engine.config import ServingSettings
 from rune_engine.errors import AdapterCorruptedError, InferenceError
 from rune_engine.inference.provider import AdapterRef, ChatMessage, GenerationRequest
 from rune_engine.inference.transformers import TransformersProvider
@@ -22,12 +23,15 @@ from rune_engine.inference.transformers import TransformersProvider
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+ADAPTER_BYTES = 47_000
+"""Somewhat more than an adapter of every layer takes in memory."""
 PROMPTS = ["add", "a much longer question, with punctuation; and\nlines", "sort numbers", "é✓"]
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def provider(base_folder: Path) -> AsyncIterator[TransformersProvider]:
-    provider = TransformersProvider(BASE_MODEL_ID, base_folder, 1, 60.0, max_adapters=2)
+    two = ServingSettings(adapter_memory_bytes=2 * ADAPTER_BYTES)
+    provider = TransformersProvider(BASE_MODEL_ID, base_folder, 1, 60.0, two)
     yield provider
     await provider.close()
 
@@ -83,11 +87,11 @@ async def test_greedy_answers_are_those_of_plain_transformers_and_peft(
 async def test_switching_in_any_order_gives_each_adapter_its_own_answer(
     provider: TransformersProvider,
     adapter_a: AdapterRef,
-    adapter_b: AdapterRef,
     make_adapter: MakeAdapter,
 ) -> None:
     """Three adapters where two are kept loaded: eviction happens all the time."""
-    adapters = [None, adapter_a, adapter_b, make_adapter("adapter-c", seed=3)]
+    others = [make_adapter(f"adapter-{seed}", seed=seed) for seed in (3, 4)]
+    adapters = [None, adapter_a, *others]
     first = {a: (await provider.generate([ask("add")], adapter=a))[0] for a in adapters}
     assert len({answer.text for answer in first.values()}) == len(adapters)
     order = random.Random(0).choices(adapters, k=24)

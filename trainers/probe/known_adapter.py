@@ -1,14 +1,11 @@
 """An adapter that is taught one answer on the spot, and what PEFT says with it and without.
 
-The answer is new in every run, so that nothing cached can give it. Teaching stops while the
-answer is likely but not certain: a back-end that applied the adapter at another scale would show.
+Says nothing of how it is taught: see `lessons`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
-import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,23 +13,18 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from rune_engine.errors import BaseModelNotFoundError, DeviceMemoryError, TrainingError
+from rune_engine.errors import BaseModelNotFoundError, DeviceMemoryError
 from rune_engine.models import Check, KnownAdapter, KnownAnswer, ProbeJob
 from trainers import lora
 from trainers.probe import device
+from trainers.probe.lessons import Lessons
 from trainers.settings import ALL_LINEAR, DirectSettings
-from trainers.tokens import IGNORED, Example, encode
 
 FILE = "known.json"
 QUESTION = "Which words does the doctor expect?"
 RANK = 8
 
-_WORDS = ("value", "index", "total", "items", "name", "count", "result", "first", "last", "order")
 _TOKENS = 24
-_STEPS = 150
-_DRAWS = 50
-_EQUAL = 0.99
-_LIKELY = 0.7
 _WORKING_BYTES = 1024**3
 
 
@@ -51,15 +43,14 @@ def known_adapter(job: ProbeJob) -> Check:
         model_path, dtype=dtype, local_files_only=True, use_safetensors=True
     )
     model: Any = lora.add_adapter(base.requires_grad_(False).to(on), _settings(base), job.seed)
-    taught, example = _lesson(base, tokenizer, job.seed)
-    prompt = example.ids[: example.labels.count(IGNORED)]
-    without = _answer(model, tokenizer, prompt)
-    steps = _teach(model, example)
-    adapted = _answer(model, tokenizer, prompt)
+    lessons = Lessons(model, tokenizer, QUESTION, job.seed)
+    without = _answer(model, tokenizer, lessons.prompt)
+    taught = lessons.teach()
+    adapted = _answer(model, tokenizer, lessons.prompt)
     lora.save_adapter(model, folder, job.base_model_id)
     known = KnownAdapter(
         question=QUESTION,
-        taught=taught,
+        taught=taught.answer,
         path=str(folder),
         sha256=hashlib.sha256((folder / "adapter_model.safetensors").read_bytes()).hexdigest(),
         base_model_id=job.base_model_id,
@@ -68,7 +59,9 @@ def known_adapter(job: ProbeJob) -> Check:
         adapted=adapted,
     )
     (Path(job.output_path) / FILE).write_text(known.model_dump_json(), encoding="utf-8")
-    return Check(name="known adapter", status="good", detail=f"taught in {steps} steps on {on}")
+    return Check(
+        name="known adapter", status="good", detail=f"taught in {taught.steps} steps on {on}"
+    )
 
 
 def require_folder(job: ProbeJob) -> Path:
@@ -118,46 +111,6 @@ def _settings(model: torch.nn.Module) -> DirectSettings:
 
 def _linear(module: torch.nn.Module) -> bool:
     return isinstance(module, torch.nn.Linear)
-
-
-def _lesson(base: Any, tokenizer: Any, seed: int) -> tuple[str, Example]:
-    """An answer to teach, and the example that teaches it."""
-    chance = random.Random(seed)
-    for _ in range(_DRAWS):
-        answer = " ".join(chance.sample(_WORDS, 3))
-        example = encode(tokenizer, [{"role": "user", "content": QUESTION}], answer)
-        if _can_be_told(base, [label for label in example.labels if label != IGNORED]):
-            break
-    return answer, example
-
-
-@torch.no_grad()
-def _can_be_told(base: Any, tokens: Sequence[int]) -> bool:
-    """Whether no token's output row equals another's, as those of tokens never seen do."""
-    rows = torch.nn.functional.normalize(base.get_output_embeddings().weight.float(), dim=1)
-    close = (rows[list(tokens)] @ rows.T > _EQUAL).sum(dim=1)
-    return bool((close == 1).all())
-
-
-def _teach(model: Any, example: Example) -> int:
-    """Train until every token of the answer is likely; the number of steps."""
-    ids = torch.tensor([example.ids], device=model.device)
-    labels = torch.tensor(example.labels, device=model.device)
-    answer = labels[1:] >= 0
-    optimizer = torch.optim.AdamW(lora.trainable(model), lr=1e-3, weight_decay=0.0)
-    for step in range(_STEPS):
-        logprobs = model(ids).logits[0, :-1][answer].float().log_softmax(-1)
-        losses = -logprobs.gather(1, labels[1:][answer, None]).squeeze(1)
-        unlikely = losses[losses > -math.log(_LIKELY)]
-        if not len(unlikely):
-            return step
-        unlikely.mean().backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-    raise TrainingError(
-        f"An adapter did not learn one answer in {_STEPS} steps.",
-        next_step="See the lines above: the device's arithmetic, or the base model, is not right.",
-    )
 
 
 @torch.no_grad()

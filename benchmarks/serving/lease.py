@@ -1,0 +1,217 @@
+"""The accelerator's lease: clients ask without pause while a distillation has it to itself.
+
+    python -m benchmarks.serving.lease --clients 8 --json lease.json
+
+A real engine, model worker and trainer on rune-nano, with `exclusive = "always"`, twice: once the
+trainer is left alone, once it is killed (-9) midway. Every request is a `run_task` job, and its
+wait is the time that its row says that it waits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from rune_engine.client import EngineClient
+from rune_engine.config import RuneConfig, load_config
+from rune_engine.models import FINISHED, Attempt, DistillParams, Job, RunTaskParams, TrajectoryDraft
+
+SESSIONS = 12
+_AFTER_SECONDS = 2.0
+_KILL_AT = 0.3
+_POLL_SECONDS = 0.05
+
+
+@dataclass(slots=True)
+class Requests:
+    """What became of the clients' requests; times in seconds."""
+
+    failed: list[dict[str, Any]] = field(default_factory=list)
+    took: list[float] = field(default_factory=list)
+    waited: list[float] = field(default_factory=list)
+
+    def figures(self) -> dict[str, Any]:
+        return {
+            "answered": len(self.took),
+            "waited": len(self.waited),
+            "failed": len(self.failed),
+            "longest_wait_seconds": round(max(self.waited, default=0.0), 2),
+            "longest_request_seconds": round(max(self.took, default=0.0), 2),
+            "median_request_seconds": round(statistics.median(self.took), 3),
+            "errors": self.failed[:3],
+        }
+
+
+def measure(clients: int = 8, max_steps: int = 40, threads: int = 1) -> dict[str, Any]:
+    """Both runs.
+
+    Args:
+        clients: how many ask at the same time, each again as soon as it is answered.
+        max_steps: of the distillation.
+        threads: of the model worker and the trainer.
+    """
+    runs = {}
+    for name, kill in (("trained", False), ("killed", True)):
+        with tempfile.TemporaryDirectory(prefix="rune-bench-") as folder:
+            config = load_config(
+                home=Path(folder) / "home",
+                base_model="rune-nano",
+                exclusive="always",
+                model_threads=threads,
+                checkpoint_seconds=0.5,
+                consolidation={"enabled": False},
+            )
+            runs[name] = asyncio.run(_run(config, clients, max_steps, kill))
+    return {"clients": clients, "max_steps": max_steps, **runs}
+
+
+async def _run(config: RuneConfig, clients: int, max_steps: int, kill: bool) -> dict[str, Any]:
+    async with EngineClient(config) as client:
+        for number in range(SESSIONS):
+            await client.record(_session(number))
+        await _ask(client, 0, Requests())  # loads the model
+        requests, stopping = Requests(), asyncio.Event()
+        asking = [
+            asyncio.create_task(_client(client, number, requests, stopping))
+            for number in range(clients)
+        ]
+        try:
+            began = time.monotonic()
+            job = await client.distill(DistillParams(project_id="shop", max_steps=max_steps))
+            job = await _followed(client, job, _killer(await client.health()) if kill else None)
+            trained = time.monotonic() - began
+            await asyncio.sleep(_AFTER_SECONDS)
+            stopping.set()
+            await asyncio.gather(*asking)
+            events = [entry.kind for entry in (await client.history(limit=200)).entries]
+            cpu = _cpu_seconds((await client.health()).pid)
+        finally:
+            stopping.set()
+            await client.stop()
+    return {
+        **requests.figures(),
+        "distillation": job.status,
+        "distillation_attempts": job.attempt,
+        "distillation_seconds": round(trained, 1),
+        "times_slept": events.count("serving_slept"),
+        "times_woke": events.count("serving_woke"),
+        "cpu_seconds": round(cpu, 1),
+    }
+
+
+def _session(number: int) -> TrajectoryDraft:
+    code = f"def scaled_{number}(value):\n    return value * {number + 2}\n"
+    return TrajectoryDraft(
+        project_id="shop",
+        task_description=f"Write a function scaled_{number} that multiplies by {number + 2}.",
+        attempts=[Attempt(generated_code=code, tests_passed=True)],
+        outcome="success",
+        session_id=f"session-{number}",
+    )
+
+
+async def _client(
+    client: EngineClient, number: int, requests: Requests, stopping: asyncio.Event
+) -> None:
+    while not stopping.is_set():
+        await _ask(client, number, requests)
+
+
+async def _ask(client: EngineClient, number: int, requests: Requests) -> None:
+    began = time.monotonic()
+    waits_since, waited = None, 0.0
+    job = await client.run_task(
+        RunTaskParams(
+            task_description=f"Write a function that adds {number}.",
+            project_id="shop",
+            adapter="none",
+            max_attempts=1,
+            max_tokens=24,
+        )
+    )
+    while job.status not in FINISHED:
+        if job.message.startswith("waits"):
+            waits_since = waits_since or time.monotonic()
+        elif waits_since is not None:
+            waited, waits_since = waited + time.monotonic() - waits_since, None
+        job = await client.wait_job(job.id, after_revision=job.revision, timeout=5)
+    if waits_since is not None:
+        waited += time.monotonic() - waits_since
+    if job.status != "succeeded":
+        requests.failed.append(job.error or {"status": job.status})
+        return
+    requests.took.append(time.monotonic() - began)
+    if waited:
+        requests.waited.append(waited)
+
+
+def _killer(health: Any) -> Callable[[], bool]:
+    """Kills this engine's trainer; whether there was one."""
+
+    def kill() -> bool:
+        for process in psutil.Process(health.pid).children(recursive=True):
+            if "trainers.direct" in process.cmdline():
+                process.kill()
+                return True
+        return False
+
+    return kill
+
+
+async def _followed(client: EngineClient, job: Job, kill: Callable[[], bool] | None) -> Job:
+    """The distillation to its end, its trainer killed once it is well under way."""
+    while job.status not in FINISHED:
+        if kill is not None and job.progress >= _KILL_AT and kill():
+            kill = None
+        await asyncio.sleep(_POLL_SECONDS)
+        job = await client.get_job(job.id)
+    return job
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Of the engine and all that it started, what has ended included."""
+    times = psutil.Process(pid).cpu_times()
+    alive = [child.cpu_times() for child in psutil.Process(pid).children(recursive=True)]
+    ended = times.children_user + times.children_system
+    return float(times.user + times.system + ended + sum(t.user + t.system for t in alive))
+
+
+def report(figures: dict[str, Any]) -> str:
+    """A line a run."""
+    lines = []
+    for name in ("trained", "killed"):
+        run = figures[name]
+        lines.append(
+            f"{name:<8} {run['answered']} answered, {run['waited']} of them waited (at most "
+            f"{run['longest_wait_seconds']:.1f} s), {run['failed']} failed; the distillation "
+            f"{run['distillation']} in {run['distillation_seconds']} s and "
+            f"{run['distillation_attempts']} attempts"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What training costs those who are served.")
+    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--max-steps", type=int, default=40)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    figures = measure(options.clients, options.max_steps, options.threads)
+    print(json.dumps(figures), report(figures), sep="\n")
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

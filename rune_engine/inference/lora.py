@@ -1,0 +1,121 @@
+"""Adapters on a model's linear layers, several at once. Runs in the worker process only.
+
+In place of PEFT's machinery: an adapted layer looks up, at each forward, which adapters are
+selected for which rows, so switching is one assignment however many layers there are, and a layer
+that no adapter was ever loaded for is untouched. Knows torch; nothing of files, rows or requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import linear
+
+from rune_engine.inference.adapter_files import AdapterFile, LoraPair
+
+_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_Weights = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The rows of a batch, all of them where None, that one adapter is on for."""
+
+    key: str
+    rows: slice | None = None
+
+
+class LoraLayers:
+    """The linear layers of one model, and the adapters loaded for them.
+
+    Args:
+        model: a model in evaluation mode, of which no layer is replaced afterwards.
+        dtype: what the model computes in; adapters are kept in it, too.
+    """
+
+    def __init__(self, model: torch.nn.Module, dtype: torch.dtype) -> None:
+        self._linear = {
+            name: module
+            for name, module in model.named_modules()
+            if isinstance(module, torch.nn.Linear)
+        }
+        self._dtype = dtype
+        self._adapted: dict[str, dict[str, _Weights]] = {}
+        self._selection: list[Sequence[Part]] = [()]
+
+    def problem(self, file: AdapterFile) -> str | None:
+        """Why the adapter does not fit the model, if it does not."""
+        for name, pair in file.pairs.items():
+            layer = self._linear.get(name)
+            if layer is None:
+                return f"the base model has no linear layer {name!r}"
+            shape = (pair.b.shape[0], pair.a.shape[1])
+            if shape != (layer.out_features, layer.in_features):
+                expected = (layer.out_features, layer.in_features)
+                return f"its matrices for {name!r} make {shape}, the layer is {expected}"
+        return None
+
+    def load(self, key: str, file: AdapterFile) -> int:
+        """Keep the adapter's weights under `key`; returns how many bytes they take."""
+        device = next(iter(self._linear.values())).weight.device
+        data = torch.frombuffer(file.data, dtype=torch.uint8).to(device)
+        taken = 0
+        for name, pair in file.pairs.items():
+            a, b = self._matrices(data, pair)
+            if name not in self._adapted:
+                self._adapt(name)
+            self._adapted[name][key] = (a, b.t())
+            taken += a.nbytes + b.nbytes
+        return taken
+
+    def unload(self, key: str) -> None:
+        """Forget the adapter's weights."""
+        for weights in self._adapted.values():
+            weights.pop(key, None)
+
+    def select(self, parts: Sequence[Part]) -> None:
+        """From now on every forward has these adapters on; rows in no part have none."""
+        self._selection[0] = parts
+
+    def _matrices(self, data: torch.Tensor, pair: LoraPair) -> _Weights:
+        """A, and B with the scaling in it; they may share memory with `data`, which is ours."""
+        a, b = (
+            self._typed(data[m.start : m.stop], _DTYPES[m.dtype]).view(m.shape)
+            for m in (pair.a, pair.b)
+        )
+        return a.to(self._dtype), b.mul_(pair.scaling).to(self._dtype)
+
+    @staticmethod
+    def _typed(data: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        aligned = data.storage_offset() % dtype.itemsize == 0
+        return (data if aligned else data.clone()).view(dtype)
+
+    def _adapt(self, name: str) -> None:
+        weights: dict[str, _Weights] = {}
+        layer: Any = self._linear[name]
+        layer.forward = _with_adapters(layer.forward, weights, self._selection)
+        self._adapted[name] = weights
+
+
+def _with_adapters(
+    base: Callable[[torch.Tensor], torch.Tensor],
+    weights: dict[str, _Weights],
+    selection: Sequence[Sequence[Part]],
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        """`x` is [rows, tokens, in]; the answer is [rows, tokens, out]."""
+        out = base(x)
+        for part in selection[0]:
+            if (pair := weights.get(part.key)) is not None:
+                a, b = pair
+                rows_in, rows_out = (
+                    (x, out) if part.rows is None else (x[part.rows], out[part.rows])
+                )
+                low = linear(rows_in.reshape(-1, rows_in.shape[-1]), a)
+                rows_out.view(-1, rows_out.shape[-1]).addmm_(low, b)
+        return out
+
+    return forward

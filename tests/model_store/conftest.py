@@ -1,0 +1,5 @@
+"""A model hub on loopback for each test."""
+
+from hub_support import hub, tiny
+
+__all__ = ["hub", "tiny"]
