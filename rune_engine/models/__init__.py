@@ -60,7 +60,7 @@ from rune_engine.models.probing import (
     ProbeJob,
     ProbeLine,
 )
-from rune_engine.models.training import TrainerJob, TrainerResult
+from rune_engine.models.training import AdapterMethod, DistillMethod, TrainerJob, TrainerResult
 from rune_engine.models.trajectories import (
     MAX_ATTEMPTS_PER_TRAJECTORY,
     Attempt,
