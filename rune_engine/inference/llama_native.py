@@ -78,7 +78,7 @@ class NativeModel:
 
     def tokens(self, text: str, *, special: bool) -> list[int]:
         """The token ids of a text; `special` lets it spell special ones."""
-        raw = text.encode("utf-8", "surrogatepass")
+        raw = text.encode("utf-8", "replace")
         room = len(raw) + 8
         found = (llama.llama_token * room)()
         count = llama.llama_tokenize(self.vocabulary, raw, len(raw), found, room, False, special)
