@@ -125,38 +125,54 @@ class Bench:
 
 
 def switching(bench: Bench) -> dict[str, float]:
-    """The first token of a prompt that nobody knows, with the adapter that is on and the other."""
-    stayed, switched = Side(), Side()
-    on, other = bench.adapters
-    for adapter in (on, other, on):
-        bench.complete(bench.words(8), 1, adapter)
-    for _ in range(bench.repeats):
-        prompt = bench.words(100)
-        with stayed.timed():
-            bench.complete(prompt, 1, on)
-        with switched.timed():
-            bench.complete(prompt, 1, other)
-        on, other = other, on
-    reloaded = Side()
-    for _ in range(3):
+    """The first token of a prompt that nobody knows, with the adapter that is on and the other.
+
+    What a switch adds does not depend on the prompt: it shows best with a prompt of one word.
+    """
+    one, other_one = _first_tokens(bench, 1, bench.repeats * (2 if bench.large else 5))
+    stayed, switched = _first_tokens(bench, 100, bench.repeats)
+    reloaded = Side()  # as llama-cpp-python changes adapters: by a new Llama
+    for adapter in list((bench.folder / "cache" / "adapters").glob("*.gguf"))[:2] * 3:
         with reloaded.timed():
-            llama = _direct(bench)
+            llama = _direct(bench, lora_path=str(adapter))
         llama.close()
-    extra = statistics.median(switched.wall) - statistics.median(stayed.wall)
+    extra = statistics.median(other_one.wall) - statistics.median(one.wall)
     pairs = zip(switched.wall, stayed.wall, strict=True)
     return {
+        "switch_extra_ms": extra * 1e3,
+        "switch_extra_cpu_ms": _median_gap(other_one.cpu, one.cpu) * 1e3,
         "first_token_stayed_ms": statistics.median(stayed.wall) * 1e3,
         "first_token_switched_ms": statistics.median(switched.wall) * 1e3,
-        "switch_extra_ms": extra * 1e3,
-        "switch_extra_cpu_ms": (sum(switched.cpu) - sum(stayed.cpu)) / bench.repeats * 1e3,
         "switched_over_stayed": statistics.median(after / before for after, before in pairs),
+        "switched_over_stayed_cpu": statistics.median(switched.cpu) / statistics.median(stayed.cpu),
         "reload_ms": statistics.median(reloaded.wall) * 1e3,
         "reload_cpu_ms": statistics.median(reloaded.cpu) * 1e3,
         "reload_over_switch": statistics.median(reloaded.wall) / max(extra, 1e-6),
     }
 
 
-def _direct(bench: Bench) -> Llama:
+def _median_gap(after: Sequence[float], before: Sequence[float]) -> float:
+    return statistics.median(after) - statistics.median(before)
+
+
+def _first_tokens(bench: Bench, words: int, repeats: int) -> tuple[Side, Side]:
+    """First tokens of prompts of so many words: without a switch, and after one."""
+    stayed, switched = Side(), Side()
+    on, other = bench.adapters
+    for adapter in (on, other, on):
+        bench.complete(bench.words(words), 1, adapter)
+    for _ in range(repeats):
+        bench.model.abandon()
+        prompt = bench.words(words)
+        with stayed.timed():
+            bench.complete(prompt, 1, on)
+        with switched.timed():
+            bench.complete(prompt, 1, other)
+        on, other = other, on
+    return stayed, switched
+
+
+def _direct(bench: Bench, **settings: Any) -> Llama:
     return Llama(
         str(bench.file),
         n_ctx=CONTEXT,
@@ -164,6 +180,7 @@ def _direct(bench: Bench) -> Llama:
         n_threads_batch=bench.threads,
         n_batch=BATCH_TOKENS,
         verbose=False,
+        **settings,
     )
 
 

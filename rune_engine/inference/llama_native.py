@@ -143,7 +143,7 @@ class NativeContext:
         if not self._pointer:
             raise _failed(f"has no memory for {sequences} contexts of {context} tokens")
         self._memory = llama.llama_get_memory(self._pointer)
-        self._vocabulary_size = model.vocabulary_size
+        self._row = ctypes.c_float * model.vocabulary_size
         self._batch = _Batch(BATCH_TOKENS)
         self._adapter: Any = None
 
@@ -183,7 +183,8 @@ class NativeContext:
 
     def _logits(self, row: int) -> npt.NDArray[np.float32]:
         pointer = llama.llama_get_logits_ith(self._pointer, row)
-        return np.ctypeslib.as_array(pointer, (self._vocabulary_size,))
+        values = self._row.from_address(ctypes.addressof(pointer.contents))
+        return np.frombuffer(values, np.float32)  # as_array makes a new type each time: 30 us
 
 
 class _Batch:
