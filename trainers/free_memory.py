@@ -1,4 +1,4 @@
-"""How much memory this process holds, and how much more it may take; not what for."""
+"""How much more memory this process may take, and what it holds, whatever it is for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One step of QLoRA (Dettmers et al. 2023): NF4 with double quantisation, through bitsandbytes."""
+"""One step of QLoRA (Dettmers et al. 2023), on a base model loaded as a trainer loads it."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def qlora_step(job: ProbeJob) -> Check:
     Raises:
         MissingExtraError: bitsandbytes is not installed.
     """
-    on, folder = device.device(), _model_folder(job)
-    base: Any = lora.load_base(str(folder), on, "qlora")
+    on = device.device()
+    base: Any = lora.load_base(str(_model_folder(job)), on, "qlora")
     settings = DirectSettings(rank=8, alpha=16.0, target_modules=ALL_LINEAR)
     model: Any = lora.add_adapter(base, settings, job.seed)
     return _step(model, _quantised_layers(base), on, job.seed)
