@@ -1,8 +1,8 @@
 """May this adapter's folder be loaded? Asked before any library or server reads it.
 
 Every back-end asks here: the weights are the bytes that the reference names, they are exactly the
-matrices of a plain LoRA, and every number of them is finite. This module knows files, the
-standard library; nothing of torch, PEFT or GGUF.
+matrices of a plain LoRA, or of DoRA where that can be run, and every number of them is finite. This
+module knows files and the standard library; nothing of torch, PEFT or GGUF.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rune_engine.errors import AdapterBaseModelMismatchError, AdapterCorruptedError
+from rune_engine.errors import (
+    AdapterBaseModelMismatchError,
+    AdapterCorruptedError,
+    AdapterUnsupportedError,
+)
 from rune_engine.inference.lora_settings import LoraSettings, parse_lora_settings
 from rune_engine.inference.provider import AdapterRef
 from rune_engine.tensor_files import (
@@ -35,6 +39,9 @@ _MAX_CONFIG_BYTES = 1024**2
 _NAME = re.compile(
     r"base_model\.model\.(?P<module>[A-Za-z0-9_.]{1,500})\.lora_(?P<side>[AB])\.weight"
 )
+_MAGNITUDE = re.compile(
+    r"base_model\.model\.(?P<module>[A-Za-z0-9_.]{1,500})\.lora_magnitude_vector(\.weight)?"
+)
 _SETTLED_SECONDS = 1.0
 """A file that changed later than this ago may change again without its times telling."""
 
@@ -43,11 +50,15 @@ _Identity = tuple[int, int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class LoraPair:
-    """A module's two matrices, A as [rank, in] and B as [out, rank], and what scales them."""
+    """A module's two matrices, A as [rank, in] and B as [out, rank], and what scales them.
+
+    With DoRA, `magnitude` is [1, out]: what the rows of the whole weight are brought to.
+    """
 
     a: Matrix
     b: Matrix
     scaling: float
+    magnitude: Matrix | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +83,20 @@ class AdapterReader:
 
     An adapter's folder is written once, so the same inode with the same size and times holds the
     same bytes: hashing them is most of what loading costs.
+
+    Args:
+        dora: whether the back-end can run DoRA, which rescales the base model's own weights.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, dora: bool = False) -> None:
+        self._dora = dora
         self._known: dict[Path, _Known] = {}
 
     def read(self, adapter: AdapterRef) -> AdapterFile:
         """Read and check an adapter.
 
         Raises:
+            AdapterUnsupportedError: it is a DoRA, which the back-end cannot run.
             AdapterCorruptedError: it may not be loaded.
         """
         data, weights = _read(adapter, WEIGHTS, MAX_WEIGHTS_BYTES)
@@ -89,7 +105,7 @@ class AdapterReader:
         if known and (known.sha256, known.files) == (adapter.sha256, (weights, config)):
             return AdapterFile(known.settings, known.pairs, data)
         _check_hash(adapter, data)
-        settings = _settings(adapter, content)
+        settings = _settings(adapter, content, self._dora)
         pairs = _pairs(adapter, data, settings)
         _check_numbers(adapter, data, pairs)
         if _settled(weights) and _settled(config):
@@ -102,6 +118,7 @@ def check_adapter(adapter: AdapterRef) -> LoraSettings:
     """Refuse whatever `AdapterReader` refuses; for those who read the files in another way.
 
     Raises:
+        AdapterUnsupportedError: it is a DoRA.
         AdapterCorruptedError: it may not be loaded.
     """
     return AdapterReader().read(adapter).settings
@@ -130,13 +147,14 @@ def check_weights(adapter: AdapterRef) -> None:
     _check_hash(adapter, _read(adapter, WEIGHTS, MAX_WEIGHTS_BYTES)[0])
 
 
-def check_config(adapter: AdapterRef) -> LoraSettings:
-    """Refuse a configuration that is not a plain LoRA.
+def check_config(adapter: AdapterRef, *, dora: bool = False) -> LoraSettings:
+    """Refuse a configuration that is not a plain LoRA, or a DoRA where that can be run.
 
     Raises:
-        AdapterCorruptedError: it is missing, unreadable, or asks for more than a plain LoRA.
+        AdapterUnsupportedError: it is a DoRA, which the back-end cannot run.
+        AdapterCorruptedError: it is missing, unreadable, or asks for more than that.
     """
-    return _settings(adapter, _read(adapter, CONFIG, _MAX_CONFIG_BYTES)[0])
+    return _settings(adapter, _read(adapter, CONFIG, _MAX_CONFIG_BYTES)[0], dora)
 
 
 def adapter_key(adapter: AdapterRef) -> str:
@@ -199,41 +217,59 @@ def _check_hash(adapter: AdapterRef, data: bytearray) -> None:
         raise corrupted(adapter, f"its weights hash to {digest}, not {adapter.sha256}")
 
 
-def _settings(adapter: AdapterRef, content: bytearray) -> LoraSettings:
+def _settings(adapter: AdapterRef, content: bytearray, dora: bool) -> LoraSettings:
     try:
-        return parse_lora_settings(bytes(content))
+        settings = parse_lora_settings(bytes(content))
     except ValueError as error:
         raise corrupted(adapter, f"its {CONFIG} is not a plain LoRA's: {error}") from error
+    if settings.use_dora and not dora:
+        raise AdapterUnsupportedError(
+            f"Adapter {adapter.id} is a DoRA: it rescales the base model's own weights, which only "
+            "the Transformers back-end can do.",
+            next_step="Use that back-end, or distill again with the method `lora` or `qlora`.",
+        )
+    return settings
 
 
 def _pairs(adapter: AdapterRef, data: bytearray, lora: LoraSettings) -> dict[str, LoraPair]:
-    """Every matrix is one half of a pair, for a target module, of the rank that is configured."""
+    """Every matrix is one half of a pair, for a target module, of the rank that is configured; or,
+    with DoRA, the magnitudes beside it."""
     try:
         start = memoryview(data)[: 8 + MAX_HEADER_BYTES]
-        matrices = read_matrices(io.BytesIO(start), len(data))
+        vectors = _MAGNITUDE if lora.use_dora else None
+        matrices = read_matrices(io.BytesIO(start), len(data), vectors)
     except TensorFileError as error:
         raise corrupted(adapter, f"of its weights, {error}") from error
     sides: dict[str, dict[str, Matrix]] = {}
     for name, matrix in matrices.items():
-        match = _NAME.fullmatch(name)
-        if match is None:
-            raise corrupted(adapter, f"{name[:200]!r} is not the name of a LoRA matrix")
-        module, side = match["module"], match["side"]
+        module, side = _part(adapter, name, lora)
         if not lora.targets(module):
             raise corrupted(adapter, f"{name!r} belongs to none of the target modules")
-        if matrix.shape[0 if side == "A" else 1] != lora.rank(module):
+        if side in "AB" and matrix.shape[0 if side == "A" else 1] != lora.rank(module):
             rank = lora.rank(module)
             raise corrupted(adapter, f"{name!r} has shape {matrix.shape}, but the rank is {rank}")
         sides.setdefault(module, {})[side] = matrix
-    lonely = [module for module, found in sides.items() if len(found) != 2]
+    lonely = [module for module, found in sides.items() if len(found) != 2 + lora.use_dora]
     if lonely or not sides:
         reason = f"{lonely[0]!r} lacks one of its matrices" if lonely else "it is empty"
         raise corrupted(adapter, reason)
-    return {m: LoraPair(found["A"], found["B"], lora.scaling(m)) for m, found in sides.items()}
+    return {
+        module: LoraPair(found["A"], found["B"], lora.scaling(module), found.get("magnitude"))
+        for module, found in sides.items()
+    }
+
+
+def _part(adapter: AdapterRef, name: str, lora: LoraSettings) -> tuple[str, str]:
+    """The module that a tensor belongs to, and which of its parts it is: A, B or magnitude."""
+    if match := _NAME.fullmatch(name):
+        return match["module"], match["side"]
+    if lora.use_dora and (match := _MAGNITUDE.fullmatch(name)):
+        return match["module"], "magnitude"
+    raise corrupted(adapter, f"{name[:200]!r} is not the name of a LoRA matrix")
 
 
 def _check_numbers(adapter: AdapterRef, data: bytearray, pairs: Mapping[str, LoraPair]) -> None:
     for module, pair in pairs.items():
-        for matrix in (pair.a, pair.b):
+        for matrix in filter(None, (pair.a, pair.b, pair.magnitude)):
             if not all_finite(memoryview(data)[matrix.start : matrix.stop], matrix.dtype):
                 raise corrupted(adapter, f"a weight of {module!r} is not a finite number")

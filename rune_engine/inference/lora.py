@@ -15,9 +15,24 @@ import torch
 from torch.nn.functional import linear
 
 from rune_engine.inference.adapter_files import AdapterFile, LoraPair
+from rune_engine.tensor_files import Matrix
 
 _DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-_Weights = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    """A [rank, in] and B [rank, out], scaling included; with DoRA (Liu et al. 2024), what the
+    output is multiplied by, and what keeps that from the bias."""
+
+    a: torch.Tensor
+    b: torch.Tensor
+    gain: torch.Tensor | None = None
+    shift: torch.Tensor | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return sum(t.nbytes for t in (self.a, self.b, self.gain, self.shift) if t is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +71,8 @@ class LoraLayers:
             if shape != (layer.out_features, layer.in_features):
                 expected = (layer.out_features, layer.in_features)
                 return f"its matrices for {name!r} make {shape}, the layer is {expected}"
+            if pair.magnitude and pair.magnitude.shape[1] != layer.out_features:
+                return f"its magnitudes for {name!r} are {pair.magnitude.shape[1]}"
         return None
 
     def load(self, key: str, file: AdapterFile) -> int:
@@ -64,11 +81,11 @@ class LoraLayers:
         data = torch.frombuffer(file.data, dtype=torch.uint8).to(device)
         taken = 0
         for name, pair in file.pairs.items():
-            a, b = self._matrices(data, pair)
+            weights = self._weights(data, pair, self._linear[name])
             if name not in self._adapted:
                 self._adapt(name)
-            self._adapted[name][key] = (a, b.t())
-            taken += a.nbytes + b.nbytes
+            self._adapted[name][key] = weights
+            taken += weights.nbytes
         return taken
 
     def unload(self, key: str) -> None:
@@ -80,24 +97,38 @@ class LoraLayers:
         """From now on every forward has these adapters on; rows in no part have none."""
         self._selection[0] = parts
 
-    def _matrices(self, data: torch.Tensor, pair: LoraPair) -> _Weights:
-        """A, and B with the scaling in it; they may share memory with `data`, which is ours."""
-        a, b = (
-            self._typed(data[m.start : m.stop], _DTYPES[m.dtype]).view(m.shape)
-            for m in (pair.a, pair.b)
-        )
-        return a.to(self._dtype), b.mul_(pair.scaling).to(self._dtype)
-
-    @staticmethod
-    def _typed(data: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        aligned = data.storage_offset() % dtype.itemsize == 0
-        return (data if aligned else data.clone()).view(dtype)
+    def _weights(self, data: torch.Tensor, pair: LoraPair, layer: torch.nn.Linear) -> _Weights:
+        """An adapter's part for a layer; it may share memory with `data`, which is ours."""
+        a, b = _matrix(data, pair.a), _matrix(data, pair.b).mul_(pair.scaling)
+        gain = shift = None
+        if pair.magnitude is not None:
+            gain = _matrix(data, pair.magnitude)[0].float() / _row_norms(layer, a, b)
+            shift = None if layer.bias is None else (1.0 - gain) * layer.bias.float()
+        return _Weights(a.to(self._dtype), b.to(self._dtype).t(), gain, shift)
 
     def _adapt(self, name: str) -> None:
         weights: dict[str, _Weights] = {}
         layer: Any = self._linear[name]
         layer.forward = _with_adapters(layer.forward, weights, self._selection)
         self._adapted[name] = weights
+
+
+def _matrix(data: torch.Tensor, matrix: Matrix) -> torch.Tensor:
+    part, dtype = data[matrix.start : matrix.stop], _DTYPES[matrix.dtype]
+    aligned = part.storage_offset() % dtype.itemsize == 0
+    return (part if aligned else part.clone()).view(dtype).view(matrix.shape)
+
+
+@torch.no_grad()
+def _row_norms(layer: torch.nn.Linear, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Norms of the rows of the layer's weight with B A added, [out]."""
+    weight = layer.weight
+    if (state := getattr(weight, "quant_state", None)) is not None:
+        from bitsandbytes.functional import dequantize_4bit
+
+        weight = dequantize_4bit(weight.data, state)
+    norms: torch.Tensor = (weight.float() + b.float() @ a.float()).norm(dim=1)
+    return norms
 
 
 def _with_adapters(
@@ -109,13 +140,16 @@ def _with_adapters(
         """`x` is [rows, tokens, in]; the answer is [rows, tokens, out]."""
         out = base(x)
         for part in selection[0]:
-            if (pair := weights.get(part.key)) is not None:
-                a, b = pair
+            if (own := weights.get(part.key)) is not None:
                 rows_in, rows_out = (
                     (x, out) if part.rows is None else (x[part.rows], out[part.rows])
                 )
-                low = linear(rows_in.reshape(-1, rows_in.shape[-1]), a)
-                rows_out.view(-1, rows_out.shape[-1]).addmm_(low, b)
+                low = linear(rows_in.reshape(-1, rows_in.shape[-1]), own.a)
+                rows_out.view(-1, rows_out.shape[-1]).addmm_(low, own.b)
+                if own.gain is not None:
+                    rows_out.mul_(own.gain)
+                    if own.shift is not None:
+                        rows_out.add_(own.shift)
         return out
 
     return forward
