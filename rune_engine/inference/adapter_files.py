@@ -105,9 +105,10 @@ class AdapterReader:
         if known and (known.sha256, known.files) == (adapter.sha256, (weights, config)):
             return AdapterFile(known.settings, known.pairs, data)
         _check_hash(adapter, data)
-        settings = _settings(adapter, content, self._dora)
+        settings = _settings(adapter, content)
         pairs = _pairs(adapter, data, settings)
         _check_numbers(adapter, data, pairs)
+        _check_kind(adapter, settings, self._dora)
         if _settled(weights) and _settled(config):
             known = _Known((weights, config), adapter.sha256, settings, pairs)
             self._known[adapter.path] = known
@@ -154,7 +155,9 @@ def check_config(adapter: AdapterRef, *, dora: bool = False) -> LoraSettings:
         AdapterUnsupportedError: it is a DoRA, which the back-end cannot run.
         AdapterCorruptedError: it is missing, unreadable, or asks for more than that.
     """
-    return _settings(adapter, _read(adapter, CONFIG, _MAX_CONFIG_BYTES)[0], dora)
+    settings = _settings(adapter, _read(adapter, CONFIG, _MAX_CONFIG_BYTES)[0])
+    _check_kind(adapter, settings, dora)
+    return settings
 
 
 def adapter_key(adapter: AdapterRef) -> str:
@@ -217,18 +220,20 @@ def _check_hash(adapter: AdapterRef, data: bytearray) -> None:
         raise corrupted(adapter, f"its weights hash to {digest}, not {adapter.sha256}")
 
 
-def _settings(adapter: AdapterRef, content: bytearray, dora: bool) -> LoraSettings:
+def _settings(adapter: AdapterRef, content: bytearray) -> LoraSettings:
     try:
-        settings = parse_lora_settings(bytes(content))
+        return parse_lora_settings(bytes(content))
     except ValueError as error:
         raise corrupted(adapter, f"its {CONFIG} is not a plain LoRA's: {error}") from error
+
+
+def _check_kind(adapter: AdapterRef, settings: LoraSettings, dora: bool) -> None:
     if settings.use_dora and not dora:
         raise AdapterUnsupportedError(
             f"Adapter {adapter.id} is a DoRA: it rescales the base model's own weights, which only "
             "the Transformers back-end can do.",
             next_step="Use that back-end, or distill again with the method `lora` or `qlora`.",
         )
-    return settings
 
 
 def _pairs(adapter: AdapterRef, data: bytearray, lora: LoraSettings) -> dict[str, LoraPair]:

@@ -101,7 +101,6 @@ def test_bytes_that_are_not_exactly_a_plain_lora_are_refused(
         {"bias": "all"},
         {"modules_to_save": ["lm_head"]},
         {"init_lora_weights": "pissa"},
-        {"use_dora": True},
         {"layer_replication": [[0, 2]]},
         {"megatron_core": "os"},
         {"auto_mapping": {"parent_library": "os"}},
