@@ -9,6 +9,7 @@ import inspect
 import json
 import shutil
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from types import FunctionType, ModuleType
 
@@ -37,14 +38,14 @@ def project_examples(projects: Sequence[int], max_length: int) -> list[Example]:
     return found
 
 
-def library_examples(modules: Sequence[ModuleType], max_length: int) -> list[Example]:
+def library_examples(modules: Sequence[str], max_length: int) -> list[Example]:
     """What the functions of the standard library are said to do, and their code.
 
     Lengths are spread as those of real code are: most short, some very long.
     """
     tokenizer = AutoTokenizer.from_pretrained(base_models.describe("rune-nano").path)
     found = []
-    for module in modules:
+    for module in map(import_module, modules):
         for function in _functions(module):
             task = f"{module.__name__}.{function.__name__}: {inspect.getdoc(function)}"
             answer = prompts.render("answer", code=inspect.getsource(function))

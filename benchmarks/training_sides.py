@@ -18,16 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from benchmarks.training_data import read_examples
+from benchmarks.training_data import read_examples, target_tokens
 from rune_engine.models import AdapterMethod
 from trainers import dataset, lora
 from trainers.fitting import Fitting
 from trainers.protocol import peak_memory_bytes
 from trainers.running import Cut, runner_for
 from trainers.settings import DirectSettings
+from trainers.tokens import IGNORED, Example
 
 WARM_UP = 5
 
@@ -39,6 +40,7 @@ class Plan:
     side: str
     model: str
     data: str
+    held_out: str
     out: str
     steps: int
     batch_size: int
@@ -53,8 +55,9 @@ class Plan:
 
 @dataclass(frozen=True)
 class Figures:
-    """How it went; seconds are those of training alone."""
+    """How it went; seconds are those of training alone, target tokens those of all steps."""
 
+    target_tokens: float
     cpu_seconds: float
     wall_seconds: float
     base_memory_bytes: int
@@ -62,9 +65,11 @@ class Figures:
 
 
 Train = Callable[[], None]
+Side = tuple[Any, float, Train]
+"""A model, how many target tokens a step has in the mean, and what trains the model."""
 
 
-def rune(plan: Plan) -> tuple[Any, Train]:
+def rune(plan: Plan) -> Side:
     """Ours, as `trainers.direct` calls it."""
     settings = DirectSettings(
         rank=plan.rank,
@@ -84,7 +89,15 @@ def rune(plan: Plan) -> tuple[Any, Train]:
     def train() -> None:
         fitting.run(lambda done, text: None, lambda: None)
 
-    return model, train
+    return model, _a_step(data.training, plan.batch_size), train
+
+
+def _optimizers(model: Any, plan: Plan) -> tuple[Any, Any]:
+    """Fused AdamW with the rates that ours has: Transformers' own warm-up begins at zero."""
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=plan.learning_rate, weight_decay=0.0, fused=True)
+    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: min(1.0, (s + 1) / WARM_UP))
+    return optimizer, rate
 
 
 def _peers(plan: Plan) -> tuple[Any, Any, dict[str, Any]]:
@@ -110,12 +123,7 @@ def _peers(plan: Plan) -> tuple[Any, Any, dict[str, Any]]:
         "output_dir": plan.out + ".work",
         "per_device_train_batch_size": plan.batch_size,
         "max_steps": plan.steps,
-        "learning_rate": plan.learning_rate,
-        "lr_scheduler_type": "constant_with_warmup",
-        "warmup_steps": WARM_UP,
-        "weight_decay": 0.0,
         "max_grad_norm": 1.0,
-        "optim": "adamw_torch_fused",
         "seed": plan.seed,
         "bf16": True,
         "use_cpu": True,
@@ -130,7 +138,7 @@ def _peers(plan: Plan) -> tuple[Any, Any, dict[str, Any]]:
     return model, Dataset.from_list(rows), arguments
 
 
-def trl(plan: Plan) -> tuple[Any, Train]:
+def trl(plan: Plan) -> Side:
     """TRL's SFTTrainer; its loss is chunked and computed on the labelled positions alone."""
     from trl import SFTConfig, SFTTrainer
 
@@ -142,11 +150,15 @@ def trl(plan: Plan) -> tuple[Any, Train]:
         args=SFTConfig(**arguments),
         train_dataset=rows,
         processing_class=tokenizer,
+        optimizers=_optimizers(model, plan),
     )
-    return trainer.model, trainer.train
+    # A packed row holds several examples, and a step as many rows as it is told.
+    step = int(arguments["per_device_train_batch_size"])
+    given = [Example(row["input_ids"], row["labels"]) for row in trainer.train_dataset]
+    return trainer.model, _a_step(given, step), trainer.train
 
 
-def hf(plan: Plan) -> tuple[Any, Train]:
+def hf(plan: Plan) -> Side:
     """Transformers' own Trainer with the collator that pads labels."""
     from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
@@ -160,21 +172,52 @@ def hf(plan: Plan) -> tuple[Any, Train]:
         args=TrainingArguments(**arguments),
         train_dataset=rows,
         data_collator=collator,
+        optimizers=_optimizers(model, plan),
     )
-    return model, trainer.train
+    return model, _a_step(read_examples(plan.data), plan.batch_size), trainer.train
 
 
-SIDES: dict[str, Callable[[Plan], tuple[Any, Train]]] = {"rune": rune, "trl": trl, "hf": hf}
+@torch.no_grad()
+def evaluate(plan: Plan) -> dict[str, float]:
+    """The adapter's mean loss on both sets, by Transformers and PEFT alone, whoever made it."""
+    dtype = torch.float32 if plan.flags["exact"] else torch.bfloat16
+    base = AutoModelForCausalLM.from_pretrained(plan.model, dtype=dtype)
+    model = PeftModel.from_pretrained(base, plan.out).eval()
+    return {
+        name: _mean_loss(model, read_examples(file))
+        for name, file in (("training_loss", plan.data), ("held_out_loss", plan.held_out))
+    }
+
+
+def _mean_loss(model: Any, examples: list[Example]) -> float:
+    total, count = 0.0, 0
+    for example in examples:
+        labels = torch.tensor(example.labels[1:])
+        wanted = labels != IGNORED
+        logits = model(input_ids=torch.tensor([example.ids])).logits[0, :-1][wanted].float()
+        total += float(torch.nn.functional.cross_entropy(logits, labels[wanted], reduction="sum"))
+        count += int(wanted.sum())
+    return total / count
+
+
+SIDES: dict[str, Callable[[Plan], Side]] = {"rune": rune, "trl": trl, "hf": hf}
+
+
+def _a_step(examples: list[Example], size: int) -> float:
+    return target_tokens(examples) / len(examples) * size
 
 
 def measure(plan: Plan) -> Figures:
-    torch.set_num_threads(plan.threads)
-    model, train = SIDES[plan.side](plan)
+    model, targets, train = SIDES[plan.side](plan)
     before = peak_memory_bytes()
     wall, cpu = time.perf_counter(), time.process_time()
     train()
     figures = Figures(
-        time.process_time() - cpu, time.perf_counter() - wall, before, peak_memory_bytes()
+        targets * plan.steps,
+        time.process_time() - cpu,
+        time.perf_counter() - wall,
+        before,
+        peak_memory_bytes(),
     )
     model.save_pretrained(plan.out)
     return figures
@@ -182,7 +225,9 @@ def measure(plan: Plan) -> Figures:
 
 def main() -> None:
     plan = Plan(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
-    print(json.dumps(asdict(measure(plan))), flush=True)
+    torch.set_num_threads(plan.threads)
+    found = evaluate(plan) if plan.side == "evaluate" else asdict(measure(plan))
+    print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":
