@@ -18,6 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 MAX_WEIGHTS_BYTES = 4 * 1024**3
 MAX_HEADER_BYTES = 1024**2
 DType = Literal["F32", "F16", "BF16"]
+_SMALL_HIGHEST: dict[DType, bytes] = {
+    "F32": bytes(byte for byte in range(256) if byte & 0x7F != 0x7F),
+    "BF16": bytes(byte for byte in range(256) if byte & 0x7F != 0x7F),
+    "F16": bytes(byte for byte in range(256) if byte & 0x7C != 0x7C),
+}
 ITEM_BYTES: dict[DType, int] = {"F32": 4, "F16": 2, "BF16": 2}
 
 
@@ -73,6 +78,22 @@ def read_matrices(file: BinaryIO, size: int) -> dict[str, Matrix]:
         )
         for name, tensor in tensors.items()
     }
+
+
+def all_finite(values: memoryview, dtype: DType) -> bool:
+    """Whether none of these numbers, as bytes in a file's order, is infinite or no number.
+
+    Such a number has every bit of its exponent set, which its highest bytes show.
+    """
+    size = ITEM_BYTES[dtype]
+    highest = values[size - 1 :: size].tobytes()
+    if not highest.translate(None, _SMALL_HIGHEST[dtype]):
+        return True
+    if dtype == "F16":
+        return False
+    next_highest = values[size - 2 :: size].tobytes()
+    pairs = zip(highest, next_highest, strict=True)
+    return not any(high & 0x7F == 0x7F and low & 0x80 for high, low in pairs)
 
 
 def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import asyncio
 import json
 import random
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -33,6 +34,7 @@ from rune_engine.inference.provider import (
 )
 from rune_engine.inference.transformers import TransformersProvider
 
+SECTIONS = ("alone", "batch", "switch", "retries", "fleet")
 FLEET, BUDGET_FOR = 200, 25
 ADAPTERS_BYTES = 4 * 1024**3
 END = 2
@@ -283,40 +285,66 @@ def _times_smaller(base: Path) -> int:
 
 
 def measure(
-    shape: str = NANO, threads: int = 1, times: int = 8, adapters: int = FLEET
+    shape: str = NANO, threads: int = 1, times: int = 8, only: Sequence[str] = SECTIONS
 ) -> dict[str, Any]:
-    """Every figure, by its name."""
+    """Every figure of the sections asked for, by its name."""
     with tempfile.TemporaryDirectory(prefix="rune-bench-") as scratch:
         base = make_base(shape, Path(scratch) / shape)
-        made = [make_adapter(base, Path(scratch) / f"a{n}", n) for n in range(adapters)]
-        return asyncio.run(_measure(shape, base, threads, times, made))
+        count = FLEET if "fleet" in only else 4
+        adapters = [make_adapter(base, Path(scratch) / f"a{n}", n) for n in range(count)]
+        return asyncio.run(_Run(shape, base, threads, times, adapters).figures(only))
 
 
-async def _measure(
-    shape: str, base: Path, threads: int, times: int, adapters: Sequence[AdapterRef]
-) -> dict[str, Any]:
-    small = shape == NANO
-    direct = Direct(base, threads)
-    rune = Measured(base, threads, adapter_memory_bytes=ADAPTERS_BYTES)
-    new = 96 if small else 32
-    figures: dict[str, Any] = {"shape": shape, "threads": threads}
-    try:
-        figures["alone"] = await tokens(rune, direct, 1, new, times)
-        figures["batch"] = await tokens(rune, direct, 8, new, times)
-        figures["switch"] = await switching(rune, adapters[:4], 4 * times)
-    finally:
-        await rune.provider.close()
-    reload = min(direct.reload_seconds(adapters[0]) for _ in range(2))
-    extra = max(figures["switch"]["extra_ms"], 0.01)
-    figures["switch"] |= {"reload_ms": round(reload * 1e3, 1)}
-    figures["switch"] |= {"times_faster_than_reloading": round(reload * 1e3 / extra)}
-    del direct
-    words, attempt = (200, 16) if small else (600, 32)
-    figures["retries"] = await retries(
-        base, threads, adapters[0], words, attempt, max(2, times // 2)
-    )
-    figures["fleet"] = await fleet(base, threads, adapters, max(2, times // 2))
-    return figures
+@dataclass
+class _Run:
+    shape: str
+    base: Path
+    threads: int
+    times: int
+    adapters: Sequence[AdapterRef]
+
+    async def figures(self, only: Sequence[str]) -> dict[str, Any]:
+        figures: dict[str, Any] = {"shape": self.shape, "threads": self.threads}
+        for name in only:
+            figures[name] = await getattr(self, f"_{name}")()
+            print(f"{name}: {json.dumps(figures[name])}", file=sys.stderr, flush=True)
+        return figures
+
+    async def _alone(self) -> dict[str, Any]:
+        return await self._tokens(1)
+
+    async def _batch(self) -> dict[str, Any]:
+        return await self._tokens(8)
+
+    async def _tokens(self, rows: int) -> dict[str, Any]:
+        rune = Measured(self.base, self.threads)
+        try:
+            direct = Direct(self.base, self.threads)
+            return await tokens(rune, direct, rows, 96 if self.shape == NANO else 32, self.times)
+        finally:
+            await rune.provider.close()
+
+    async def _switch(self) -> dict[str, Any]:
+        rune = Measured(self.base, self.threads, adapter_memory_bytes=ADAPTERS_BYTES)
+        try:
+            figures = await switching(rune, self.adapters[:4], 4 * self.times)
+        finally:
+            await rune.provider.close()
+        direct = Direct(self.base, self.threads)
+        reload = 1e3 * min(direct.reload_seconds(self.adapters[0]) for _ in range(2))
+        extra = max(figures["extra_ms"], 0.01)
+        return figures | {
+            "reload_ms": round(reload, 1),
+            "times_faster_than_reloading": round(reload / extra),
+        }
+
+    async def _retries(self) -> dict[str, Any]:
+        words, new = (200, 16) if self.shape == NANO else (600, 32)
+        times = max(2, self.times // 2)
+        return await retries(self.base, self.threads, self.adapters[0], words, new, times)
+
+    async def _fleet(self) -> dict[str, Any]:
+        return await fleet(self.base, self.threads, self.adapters, max(2, self.times // 2))
 
 
 def _ms(seconds: Sequence[float]) -> float:
@@ -329,10 +357,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--shape", choices=[NANO, *SHAPES], default=NANO)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--times", type=int, default=8)
-    parser.add_argument("--adapters", type=int, default=FLEET)
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(argv)
-    figures = measure(options.shape, options.threads, options.times, options.adapters)
+    figures = measure(options.shape, options.threads, options.times, options.only)
     print(json.dumps(figures, indent=2))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

@@ -2,7 +2,7 @@
 
 Every back-end asks here: the weights are the bytes that the reference names, they are exactly the
 matrices of a plain LoRA, and every number of them is finite. This module knows files, the
-standard library and, for the numbers, numpy; nothing of torch, PEFT or GGUF.
+standard library; nothing of torch, PEFT or GGUF.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from rune_engine.tensor_files import (
     MAX_WEIGHTS_BYTES,
     Matrix,
     TensorFileError,
+    all_finite,
     read_matrices,
 )
 
@@ -232,15 +233,7 @@ def _pairs(adapter: AdapterRef, data: bytearray, lora: LoraSettings) -> dict[str
 
 
 def _check_numbers(adapter: AdapterRef, data: bytearray, pairs: Mapping[str, LoraPair]) -> None:
-    """A number is finite unless all bits of its exponent are set."""
-    import numpy
-
-    exponents = {"F32": (numpy.uint32, 0x7F80_0000), "F16": (numpy.uint16, 0x7C00)}
-    exponents["BF16"] = (numpy.uint16, 0x7F80)
     for module, pair in pairs.items():
         for matrix in (pair.a, pair.b):
-            kind, exponent = exponents[matrix.dtype]
-            part = memoryview(data)[matrix.start : matrix.stop]
-            bits = numpy.frombuffer(part, kind) & kind(exponent)
-            if bits.max() == exponent:
+            if not all_finite(memoryview(data)[matrix.start : matrix.stop], matrix.dtype):
                 raise corrupted(adapter, f"a weight of {module!r} is not a finite number")

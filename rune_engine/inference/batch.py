@@ -44,15 +44,8 @@ class Batch:
             self.clear()
             return
         seats.sort(key=lambda seat: seat.key or "")
-        place = {seat: number for number, seat in enumerate(seats)}
         columns = max(seat.read for seat in seats)
-        sources = [
-            _source(reading.cache, reading.rows, reading.seats, place) for reading in arrivals
-        ]
-        if self.cache is not None:
-            sources.append(_source(self.cache, range(len(self.seats)), self.seats, place))
-        used = [source for source in sources if source.rows]
-        self.cache = used[0].cache if _is_ready(used, columns) else compose(used, columns)
+        self.cache = self._cache_of(seats, arrivals, columns)
         self.seats = seats
         self.parts = _parts(seats)
         self._place_rows(columns)
@@ -72,6 +65,17 @@ class Batch:
             seat.read += 1
         return logits
 
+    def _cache_of(self, seats: Sequence[Seat], arrivals: Sequence[Reading], columns: int) -> Cache:
+        if self.cache is None and len(arrivals) == 1:
+            [reading] = arrivals
+            if reading.rows == list(range(len(seats))) and len(reading.seats) == len(seats):
+                return reading.cache  # as it is, with nothing copied
+        place = {seat: number for number, seat in enumerate(seats)}
+        sources = [_source(each.cache, each.rows, each.seats, place) for each in arrivals]
+        if self.cache is not None:
+            sources.append(_source(self.cache, range(len(self.seats)), self.seats, place))
+        return compose([source for source in sources if source.rows], columns)
+
     def _place_rows(self, columns: int) -> None:
         read = torch.tensor([[seat.read] for seat in self.seats], device=self._model.device)
         self._positions = read
@@ -83,15 +87,6 @@ def _source(
 ) -> Source:
     chosen = [(row, place[seat]) for row, seat in zip(rows, seats, strict=True) if seat in place]
     return Source(cache, [row for row, _ in chosen], [number for _, number in chosen])
-
-
-def _is_ready(sources: Sequence[Source], columns: int) -> bool:
-    """Whether one cache already is what would be composed."""
-    if len(sources) > 1 or sources[0].cache.get_seq_length() != columns:
-        return False
-    [source] = sources
-    rows = list(range(source.cache.layers[0].keys.shape[0]))
-    return source.rows == source.places == rows
 
 
 def _parts(seats: Sequence[Seat]) -> list[Part]:

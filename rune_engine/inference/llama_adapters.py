@@ -16,7 +16,8 @@ from rune_engine.gguf.adapters import export_adapter
 from rune_engine.gguf.cache import GgufCache, touch
 from rune_engine.gguf.checks import check_adapter
 from rune_engine.gguf.reading import Gguf, MalformedGguf
-from rune_engine.inference.adapter_files import CONFIG, adapter_key, check_config, check_weights
+from rune_engine.inference.adapter_files import CONFIG, adapter_key
+from rune_engine.inference.adapter_files import check_adapter as check_files
 from rune_engine.inference.llama_native import NativeModel, free_adapter
 from rune_engine.inference.provider import AdapterRef
 
@@ -70,8 +71,7 @@ class LlamaAdapters:
             return BASE_KEY, None
         key = adapter_key(adapter)
         if key not in self._loaded:
-            check_weights(adapter)
-            check_config(adapter)
+            check_files(adapter)
             path = self._file(adapter)
             size = path.stat().st_size
             self._make_room(size)

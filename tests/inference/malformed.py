@@ -30,6 +30,11 @@ class Malformed:
     what: str
     spoil: Spoil
 
+    @property
+    def only_the_model_can_tell(self) -> bool:
+        """Whether the files alone are those of a good adapter, of another base model."""
+        return self.what == "a layer that the model lacks"
+
     def make(self, good: AdapterRef, folder: Path) -> AdapterRef:
         shutil.copytree(good.path, folder)
         self.spoil(folder)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import random
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -14,7 +16,12 @@ from backends import BACKENDS, Backend
 from inference_support import ask
 
 from rune_engine.errors import AdapterBaseModelMismatchError, AdapterCorruptedError
-from rune_engine.inference.provider import GenerationRequest
+from rune_engine.inference.provider import (
+    AdapterRef,
+    ChatMessage,
+    Generation,
+    GenerationRequest,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -157,3 +164,45 @@ async def test_log_probabilities_come_when_they_are_asked_for(backend: Backend) 
         assert len(told.token_logprobs) == told.completion_tokens
         assert all(value <= 0 for value in told.token_logprobs)
     assert told.text == silent.text
+
+
+async def test_a_thousand_calls_in_any_order_never_get_anothers_memory(backend: Backend) -> None:
+    """Several at once, prompts that begin alike and go on from one another, streams between."""
+    task = "count the words of this sentence and then say which of them are verbs " * 3
+    turns = [
+        ChatMessage("user", task),
+        ChatMessage("assistant", "one"),
+        ChatMessage("user", "more"),
+    ]
+    settings: dict[str, Any] = {"max_tokens": 4, "logprobs": backend.has_logprobs}
+    requests = [
+        ask("count", **settings),
+        ask(f"{task} quickly", **settings),
+        GenerationRequest(messages=tuple(turns[:1]), **settings),
+        GenerationRequest(messages=tuple(turns), **settings),
+        GenerationRequest(prompt="count", **settings),
+    ]
+    calls = [(r, adapter) for adapter in (None, *backend.adapters) for r in requests]
+    known = [(await backend.provider.generate([r], adapter=a))[0] for r, a in calls]
+    assert known[0].text != known[len(requests)].text
+    chosen = random.Random(7)
+    done = 0
+    while done < 1000:
+        numbers = chosen.choices(range(len(calls)), k=chosen.randint(1, 12))
+        answers = await asyncio.gather(*(_asked(backend, *calls[n], n % 5 == 0) for n in numbers))
+        for number, answer in zip(numbers, answers, strict=True):
+            assert answer.text == known[number].text
+            assert answer.adapter_id == known[number].adapter_id
+            expected = pytest.approx(known[number].token_logprobs, abs=1e-3)
+            assert answer.token_logprobs == expected
+        done += len(numbers)
+
+
+async def _asked(
+    backend: Backend, request: GenerationRequest, adapter: AdapterRef | None, streamed: bool
+) -> Generation:
+    if not streamed:
+        return (await backend.provider.generate([request], adapter=adapter))[0]
+    *_, last = [item async for item in backend.provider.stream(request, adapter=adapter)]
+    assert isinstance(last, Generation)
+    return last

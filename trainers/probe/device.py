@@ -7,6 +7,7 @@ import time
 import psutil
 import torch
 
+from rune_engine.cgroups import cgroup_memory
 from rune_engine.hardware import has_accelerator
 from rune_engine.models import Check, ProbeJob
 
@@ -27,7 +28,8 @@ def free_memory(on: str) -> int:
     """Bytes that a model may take there now."""
     if on == "cuda":
         return int(torch.cuda.mem_get_info()[0])
-    return int(psutil.virtual_memory().available)
+    available, limit = int(psutil.virtual_memory().available), cgroup_memory()
+    return available if limit is None else min(available, limit.available)
 
 
 def accelerator(_job: ProbeJob) -> Check:

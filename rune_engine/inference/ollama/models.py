@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from rune_engine.errors import BackendUnavailableError, ContextTooLongError, InferenceError
-from rune_engine.inference.adapter_files import adapter_key, check_config, check_weights
+from rune_engine.inference.adapter_files import adapter_key, check_adapter
 from rune_engine.inference.ollama.answers import body_of, read
 from rune_engine.inference.ollama.server import OllamaServer, digest_of
 from rune_engine.inference.provider import AdapterRef, Generation, GenerationRequest
@@ -106,8 +106,7 @@ class OllamaModels:
         return name
 
     async def _adapted(self, adapter: AdapterRef) -> str:
-        await asyncio.to_thread(check_weights, adapter)
-        await asyncio.to_thread(check_config, adapter)
+        await asyncio.to_thread(check_adapter, adapter)
         base = await self.name(None)
         if self._applies_adapters:
             try:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rune_engine.errors import AdapterCorruptedError, AdapterUnsupportedError, InvalidInputError
-from rune_engine.inference.adapter_files import CONFIG, WEIGHTS, check_config, check_weights
+from rune_engine.inference.adapter_files import CONFIG, WEIGHTS, check_adapter
 from rune_engine.inference.provider import AdapterRef
 from rune_engine.inference.vllm.headers import TensorHeader, read_header
 from rune_engine.inference.vllm.replies import ServerFacts
@@ -48,8 +48,7 @@ def check_servable(adapter: AdapterRef, facts: ServerFacts, shapes: Shapes) -> N
             next_step="Use the Transformers back-end for it"
             + (", or start the server with more --max-rank." if "rank" in reasons[-1] else "."),
         )
-    check_weights(adapter)
-    check_config(adapter)
+    check_adapter(adapter)
     try:
         _check_numbers(config)
         _check_tensors(read_header(adapter.path / WEIGHTS), config, shapes)
