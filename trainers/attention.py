@@ -58,9 +58,12 @@ class Attention(Function):
         q, k, v = ctx.saved_tensors
         outs = [torch.zeros_like(tensor) for tensor in (q, k, v)]
         for span in ctx.spans:
-            inputs = [_taken(tensor, span, k.shape[1]) for tensor in (q, k, v, grads[0])]
-            inputs[3][:, :, span.length :] = 0.0
-            for out, found in zip(outs, _gradients(*inputs, ctx.scale), strict=True):
+            queries, keys, values, grad = (
+                _taken(tensor, span, k.shape[1]) for tensor in (q, k, v, grads[0])
+            )
+            grad[:, :, span.length :] = 0.0
+            made = _gradients(queries, keys, values, grad, ctx.scale)
+            for out, found in zip(outs, made, strict=True):
                 _put(out, span, found)
         return *outs, None, None
 
@@ -103,8 +106,9 @@ def _row_blocks(length: int) -> list[slice]:
 
 def _taken(packed: Tensor, span: Span, key_heads: int) -> Tensor:
     """(key heads, heads of each, reach, features), contiguous and its own."""
-    found = packed[span.start : span.start + span.reach].unflatten(1, (key_heads, -1))
-    return found.permute(1, 2, 0, 3).clone(memory_format=torch.contiguous_format)
+    found = packed[span.start : span.start + span.reach]
+    split = found.view(len(found), key_heads, -1, packed.shape[-1])
+    return split.permute(1, 2, 0, 3).clone(memory_format=torch.contiguous_format)
 
 
 def _put(out: Tensor, span: Span, found: Tensor) -> None:

@@ -32,7 +32,7 @@ def token_losses(head: nn.Module, states: Tensor, labels: Tensor) -> Tensor:
         padded = nn.functional.pad(states, (0, 0, 0, -len(labels) % _ROW_STEP))
         logits = head(padded)[: len(labels)]
         return cross_entropy(logits.float(), labels, reduction="none")
-    losses: Tensor = _FrozenHead.apply(states, weight, labels)  # type: ignore[no-untyped-call]
+    losses: Tensor = _FrozenHead.apply(states, weight, labels)
     return losses
 
 

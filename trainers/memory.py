@@ -33,7 +33,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from rune_engine.errors import DeviceMemoryError, TrainingError
 from rune_engine.models import AdapterMethod, DistillMethod
 from trainers import packed
-from trainers.free_memory import free_bytes, held_bytes
+from trainers.free_memory import free_memory, held_memory
 from trainers.head import chunk_rows
 from trainers.running import Cut
 from trainers.settings import DirectSettings
@@ -165,8 +165,8 @@ class Room:
 
 def room_for(device: str, limit: int | None) -> Room:
     """What is free, or what the user's limit leaves of it."""
-    free = free_bytes(device)
-    held = held_bytes() if device == "cpu" else 0
+    free = free_memory(device)
+    held = held_memory() if device == "cpu" else 0
     left = free if limit is None else max(0, limit - held)
     return Room(min(free, left), limited=left < free, held=held)
 

@@ -125,7 +125,7 @@ def _layer(
     attention = layer.self_attn
     inputs = _norm(layer.input_layernorm, states, dtype)
     q, k, v = (
-        _linear(projection, inputs).unflatten(-1, (-1, attention.head_dim))
+        _linear(projection, inputs).view(len(inputs), -1, attention.head_dim)
         for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
     )
     if hasattr(attention, "q_norm"):
@@ -160,7 +160,8 @@ def _linear(module: Any, inputs: Tensor) -> Tensor:
         return _apply(LoraLinear, inputs, given, base.bias, a, b, scale)
     turned = _apply(LoraLinear, inputs, given, None, a, b, scale)
     magnitude = module.lora_magnitude_vector[name].weight
-    rescaled = turned * (magnitude / turned_norms(given(), a, b, scale)).to(turned.dtype)
+    gain: Tensor = magnitude / turned_norms(given(), a, b, scale)
+    rescaled: Tensor = turned * gain.to(turned.dtype)
     return rescaled if base.bias is None else rescaled + base.bias
 
 
@@ -173,17 +174,18 @@ def turned_norms(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
     across = (weight @ a.to(weight.dtype).T).float()
     update = scale**2 * ((b @ (a @ a.T)) * b).sum(1)
     squares = torch.linalg.vector_norm(weight, dim=1, dtype=torch.float32).square()
-    return (squares + 2 * scale * (across * b).sum(1) + update).clamp(min=1e-12).sqrt()
+    norms: Tensor = (squares + 2 * scale * (across * b).sum(1) + update).clamp(min=1e-12).sqrt()
+    return norms
 
 
 def weight_of(module: Any) -> WeightOf:
     """Gives the frozen weight of a linear layer, unpacked when it is quantised."""
     weight = module.weight
     if getattr(weight, "quant_state", None) is None:
-        return lambda: weight  # type: ignore[no-any-return]
+        return lambda: weight
     from bitsandbytes.functional import dequantize_4bit
 
-    return lambda: dequantize_4bit(weight.data, weight.quant_state)  # type: ignore[no-any-return]
+    return lambda: dequantize_4bit(weight.data, weight.quant_state)
 
 
 def _apply(function: Any, *inputs: Any) -> Tensor:

@@ -184,7 +184,8 @@ class NativeContext:
     def _logits(self, row: int) -> npt.NDArray[np.float32]:
         pointer = llama.llama_get_logits_ith(self._pointer, row)
         values = self._row.from_address(ctypes.addressof(pointer.contents))
-        return np.frombuffer(values, np.float32)  # as_array makes a new type each time: 30 us
+        # as_array makes a new type each time: 30 us
+        return np.frombuffer(memoryview(values), np.float32)
 
 
 class _Batch:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import time
 
-import psutil
 import torch
 
-from rune_engine.cgroups import cgroup_memory
 from rune_engine.hardware import has_accelerator
 from rune_engine.models import Check, ProbeJob
 
@@ -22,14 +20,6 @@ _BF16_UNIT = 2.0**-8
 def device() -> str:
     """Where trainers and the model worker compute."""
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def free_memory(on: str) -> int:
-    """Bytes that a model may take there now."""
-    if on == "cuda":
-        return int(torch.cuda.mem_get_info()[0])
-    available, limit = int(psutil.virtual_memory().available), cgroup_memory()
-    return available if limit is None else min(available, limit.available)
 
 
 def accelerator(_job: ProbeJob) -> Check:

@@ -11,6 +11,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from rune_engine.models import Check, ProbeJob
 from trainers import lora
+from trainers.free_memory import free_memory
 from trainers.probe import device
 from trainers.probe.known_adapter import parameters
 from trainers.settings import ALL_LINEAR, DirectSettings
@@ -30,7 +31,7 @@ def qlora_step(job: ProbeJob) -> Check:
     on = device.device()
     base: Any = lora.load_base(str(_model_folder(job)), on, "qlora")
     settings = DirectSettings(rank=8, alpha=16.0, target_modules=ALL_LINEAR)
-    model: Any = lora.add_adapter(base, settings, job.seed, "qlora")
+    model: Any = lora.add_adapter(base, settings, job.seed)
     return _step(model, _quantised_layers(base), on, job.seed)
 
 
@@ -72,7 +73,7 @@ def _model_folder(job: ProbeJob) -> Path:
     if job.base_model_path is not None:
         folder = Path(job.base_model_path)
         needed = parameters(folder) * _NF4_BYTES + _WORKING_BYTES
-        if needed <= device.free_memory(device.device()):
+        if needed <= free_memory(device.device()):
             return folder
     folder = Path(job.output_path) / "small"
     small = Qwen2Config(

@@ -18,8 +18,8 @@ from pathlib import Path
 from rune_engine.errors import InvalidInputError
 from rune_engine.inference.adapter_files import CONFIG, WEIGHTS
 from rune_engine.inference.provider import AdapterRef
+from rune_engine.inference.vllm.base_shapes import Shapes
 from rune_engine.inference.vllm.loaded import LoadedAdapters
-from rune_engine.inference.vllm.refusals import Shapes
 
 NO_ADAPTER = "(no adapter)"
 """The id of the adapter of zeros; no adapter of the registry can have it."""
