@@ -40,11 +40,11 @@ bench: .venv/ready  ## the figures in the documentation
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[torch,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[torch,qlora,dev]"
 	touch $@
 
 .venv/ready-llama: .venv/ready  ## llama.cpp is compiled here: minutes, that the demo does not need
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[torch,dev,llama]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[torch,qlora,dev,llama]"
 	touch $@
 
 # The CPU build is a third party's; it pulls in torchvision and others built for CUDA, which do not

@@ -127,6 +127,9 @@ class RuneConfig(BaseSettings):
     checkpoint_seconds: float = Field(
         default=30.0, ge=0, description="What a killed training loses at most, in seconds of it."
     )
+    training_memory_bytes: int | None = Field(
+        default=None, gt=0, description="What a trainer may hold at most; null is what is free."
+    )
     serving: ServingSettings = ServingSettings()
     openai_port: int | None = Field(
         default=None,

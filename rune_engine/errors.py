@@ -37,7 +37,7 @@
     │   └── GenerationCancelledError
     ├── TrainingError
     │   └── TrainerDiedError         a signal ended it: out of memory, or somebody's kill
-    ├── DeviceMemoryError            the accelerator is full
+    ├── DeviceMemoryError            the accelerator, or the machine's memory, is full
     ├── EngineUnavailableError
     ├── ModelHubError                the hub of base models is out of reach, or refused
     ├── ServiceManagerError          systemd or launchd is not there, or refused

@@ -10,6 +10,7 @@ from rune_engine.models import (
     MAX_ATTEMPTS_PER_TRAJECTORY,
     NAME_PATTERN,
     Attempt,
+    DistillMethod,
     Identifier,
     Name,
     Outcome,
@@ -96,6 +97,10 @@ TrajectoryIds = Annotated[
 ]
 Rank = Annotated[int, Field(ge=1, le=256, description="Rank of the adapter's matrices.")]
 MaxSteps = Annotated[int, Field(ge=1, le=100_000, description="Optimizer steps at most.")]
+Method = Annotated[
+    DistillMethod,
+    Field(description="auto: lora, or qlora (4-bit base model) where that alone fits in memory."),
+]
 LearningRate = Annotated[float, Field(gt=0, le=1, description="The optimizer's peak step size.")]
 
 AdapterId = Annotated[Identifier, Field(description="The id that `list_adapters` shows.")]

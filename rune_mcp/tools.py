@@ -178,6 +178,7 @@ class Tools:
         rank: p.Rank | None = None,
         max_steps: p.MaxSteps | None = None,
         learning_rate: p.LearningRate | None = None,
+        method: p.Method = "auto",
         seed: p.Seed = 0,
         wait_seconds: p.WaitSeconds = WAIT_SECONDS,
     ) -> Distillation:

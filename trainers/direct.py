@@ -20,11 +20,13 @@ from peft import PeftModel
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from rune_engine.errors import NothingToDistillError
-from rune_engine.models import TrainerJob, TrainerResult
-from trainers import dataset, lora, tracking
+from rune_engine.extras import require
+from rune_engine.models import DistillMethod, TrainerJob, TrainerResult
+from trainers import dataset, lora, memory, tracking
 from trainers.checkpoint import Checkpoints, Snapshot
 from trainers.fitting import Fit, Fitting, Report, kept_back_loss
 from trainers.protocol import peak_memory_bytes, run_trainer
+from trainers.running import Runner, runner_for
 from trainers.settings import DirectSettings, resolve
 
 
@@ -45,6 +47,8 @@ def distill(job: TrainerJob, report: Report) -> TrainerResult:
     Raises:
         NothingToDistillError: no trajectory holds code that passed.
         BaseModelNotFoundError, TrainingError: see `settings.resolve`.
+        TrainingError, DeviceMemoryError: it does not fit, see `memory.choose`.
+        MissingExtraError: the method asked for needs bitsandbytes, which is not installed.
     """
     settings = resolve(job)
     if job.threads:
@@ -53,10 +57,11 @@ def distill(job: TrainerJob, report: Report) -> TrainerResult:
         job.base_model_path, local_files_only=True
     )
     data = _data(job, settings, tokenizer)
-    report(0.02, f"{len(data.training)} examples, {len(data.kept_back)} kept back")
-    with tracking.track(job, settings) as run:
+    plan = _plan(job, settings, data)
+    report(0.02, f"{len(data.training)} examples, {len(data.kept_back)} kept back; {plan}")
+    with tracking.track(job, settings, plan.method) as run:
         pad_id = int(tokenizer.pad_token_id or tokenizer.eos_token_id or 0)
-        trained = Training(job, settings, data, pad_id, report).run()
+        trained = Training(job, settings, plan, data, pad_id, report).run()
         lora.save_adapter(trained.model, Path(job.output_path), job.base_model_id)
         result = TrainerResult(
             rank=settings.rank,
@@ -68,6 +73,8 @@ def distill(job: TrainerJob, report: Report) -> TrainerResult:
             delta_w_norm=lora.delta_w_norm(trained.model),
             seconds=trained.seconds,
             peak_memory_bytes=peak_memory_bytes(),
+            method=plan.method,
+            estimated_memory_bytes=plan.peak,
         )
         run.finish(result)
     return result
@@ -93,6 +100,22 @@ def _data(
     return replace(data, rehearsal=rehearsal)
 
 
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _plan(job: TrainerJob, settings: DirectSettings, data: dataset.Split) -> memory.Plan:
+    """The method and the cut that fit into memory."""
+    device = _device()
+    method: DistillMethod = "auto" if job.method == "direct" else job.method
+    if method in lora.QUANTISED:
+        require("qlora", f"Training with {method}")
+    shape = memory.shape_of(job.base_model_path, settings, device)
+    lengths = [len(example.ids) for example in data.everything + data.rehearsal]
+    room = memory.room_for(device, job.memory_limit_bytes)
+    return memory.choose(shape, settings, lengths, method, room)
+
+
 class Training:
     """Two phases, with early stopping and then for a few steps on everything, and where it is.
 
@@ -103,6 +126,7 @@ class Training:
         self,
         job: TrainerJob,
         settings: DirectSettings,
+        plan: memory.Plan,
         data: dataset.Split,
         pad_id: int,
         report: Report,
@@ -110,12 +134,14 @@ class Training:
         self._began = time.monotonic()
         self._job = job
         self._settings = settings
+        self._plan = plan
         self._data = data
         self._pad_id = pad_id
         self._report = report
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._device = _device()
         folder = Path(job.checkpoint_path) if job.checkpoint_path else None
-        self._checkpoints = Checkpoints(folder, _inputs_hash(job, settings), job.checkpoint_seconds)
+        inputs = _inputs_hash(job, settings, plan.method)
+        self._checkpoints = Checkpoints(folder, inputs, job.checkpoint_seconds)
         self._before: float | None = None
         self._first: Fit | None = None
         self._seconds_before = 0.0
@@ -125,46 +151,44 @@ class Training:
         saved = self._checkpoints.latest()
         if saved is not None:
             self._continue(saved)
-        base = lora.load_base(self._job.base_model_path, self._device)
-        model = lora.add_adapter(base, self._settings, self._job.seed)
+        method = self._plan.method
+        base = lora.load_base(self._job.base_model_path, self._device, method)
+        model = lora.add_adapter(base, self._settings, self._job.seed, method)
+        runner = runner_for(model, self._pad_id, self._device, self._plan.cut)
         if saved is None:
-            self._before = self._loss_before(model)
+            self._before = self._loss_before(model, runner)
         finish_steps = self._settings.finish_steps if self._data.kept_back else 0
         share = self._settings.max_steps / (self._settings.max_steps + finish_steps)
         fit = self._first
         if fit is None:
-            fit = self._phase(model, self._data, self._settings.max_steps, (0.0, share), saved)
+            fit = self._phase(
+                model, runner, self._data, self._settings.max_steps, (0.0, share), saved
+            )
         if finish_steps:
             saved = saved if self._first else None
             self._first = fit
             everything = dataset.Split(self._data.everything, [], self._data.rehearsal)
-            rest = self._phase(model, everything, finish_steps, (share, 1.0), saved)
+            rest = self._phase(model, runner, everything, finish_steps, (share, 1.0), saved)
             fit = replace(fit, steps=fit.steps + rest.steps, training_loss=rest.training_loss)
         return Trained(model, fit, self._before, self._seconds())
 
-    def _loss_before(self, model: PeftModel) -> float | None:
+    def _loss_before(self, model: PeftModel, runner: Runner) -> float | None:
         if not self._data.kept_back:
             return None
-        size = self._settings.batch_size
-        return kept_back_loss(model, self._data.kept_back, size, self._pad_id, self._device)
+        return kept_back_loss(model, runner, self._data.kept_back, self._settings.batch_size)
 
     def _phase(
         self,
         model: PeftModel,
+        runner: Runner,
         data: dataset.Split,
         steps: int,
         span: tuple[float, float],
         saved: Snapshot | None,
     ) -> Fit:
         """One phase, which is the part `span` of the whole; from `saved` on if that is its own."""
-        fitting = Fitting(
-            model,
-            data,
-            self._settings.model_copy(update={"max_steps": steps}),
-            pad_id=self._pad_id,
-            seed=self._job.seed,
-            device=self._device,
-        )
+        settings = self._settings.model_copy(update={"max_steps": steps})
+        fitting = Fitting(model, runner, data, settings, self._job.seed)
         if saved is not None:
             fitting.restore(saved)
         begin, end = span
@@ -198,11 +222,11 @@ class Training:
         return self._seconds_before + time.monotonic() - self._began
 
 
-def _inputs_hash(job: TrainerJob, settings: DirectSettings) -> str:
+def _inputs_hash(job: TrainerJob, settings: DirectSettings, method: str) -> str:
     """SHA-256 over all that the resulting weights follow from."""
     model = Path(job.base_model_path)
     files = sorted((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in model.iterdir())
-    parts = [settings.model_dump_json(), str(job.seed), job.base_model_id, str(files)]
+    parts = [settings.model_dump_json(), method, str(job.seed), job.base_model_id, str(files)]
     digest = hashlib.sha256("\n".join(parts).encode())
     digest.update(Path(job.trajectories_path).read_bytes())
     return digest.hexdigest()

@@ -5,6 +5,7 @@ Can tell where it is and go on from there, with the same steps to come. Knows no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -15,16 +16,9 @@ from peft import PeftModel
 
 from trainers import dataset, lora
 from trainers.checkpoint import Snapshot
+from trainers.running import Micro, Runner
 from trainers.settings import DirectSettings
-from trainers.tokens import (
-    Batch,
-    Example,
-    answer_loss,
-    answer_tokens,
-    by_length,
-    clipped_loss,
-    collate,
-)
+from trainers.tokens import Example
 
 Report = Callable[[float, str], None]
 
@@ -42,31 +36,31 @@ class Fitting:
     """Trains the adapter of `model` in place.
 
     Args:
+        runner: how examples go through that model.
         data: what is trained on, and what is looked at to stop early.
-        pad_id: the token that fills a batch's shorter rows.
         seed: of the order of the examples.
-        device: where the model is.
     """
 
     def __init__(
         self,
         model: PeftModel,
+        runner: Runner,
         data: dataset.Split,
         settings: DirectSettings,
-        *,
-        pad_id: int,
         seed: int,
-        device: str,
     ) -> None:
         self._model = model
+        self._runner = runner
         self._data = data
         self._settings = settings
-        self._pad_id = pad_id
         self._seed = seed
-        self._device = device
         self._parameters = lora.trainable(model)
+        self._on_gpu = self._parameters[0].is_cuda
         self._optimizer = torch.optim.AdamW(
-            self._parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
+            self._parameters,
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=True,
         )
         self._step = 0
         self._loss = float("nan")
@@ -83,11 +77,11 @@ class Fitting:
         """
         last = self._settings.max_steps
         self._model.train()
-        for groups in islice(self._steps(), self._step, None):
+        for examples in islice(self._steps(), self._step, None):
             if self._step >= last or self._looks_without_gain >= self._settings.patience:
                 break
             self._step += 1
-            self._take_step([collate(group, self._pad_id) for group in groups])
+            self._take_step(examples)
             report(self._step / last, f"step {self._step}/{last}, loss {self._loss:.3f}")
             if self._data.kept_back and self._is_time_to_look():
                 self._look()
@@ -106,7 +100,7 @@ class Fitting:
         for index, moments in self._optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
         tensors["random.cpu"] = torch.get_rng_state()
-        if self._device == "cuda":
+        if self._on_gpu:
             tensors["random.cuda"] = torch.cuda.get_rng_state()
         numbers = {
             "step": self._step,
@@ -136,7 +130,7 @@ class Fitting:
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
         torch.set_rng_state(tensors["random.cpu"])
-        if self._device == "cuda" and "random.cuda" in tensors:
+        if self._on_gpu and "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"])
 
     def _set_parameters(self, values: Sequence[torch.Tensor]) -> None:
@@ -145,11 +139,8 @@ class Fitting:
 
     # --- a step ------------------------------------------------------------------------------
 
-    def _steps(self) -> Iterator[list[list[Example]]]:
-        """Endless shuffled passes over the training examples; each step with some rehearsal.
-
-        A step is a few groups of similar lengths whose gradients are added up.
-        """
+    def _steps(self) -> Iterator[list[Example]]:
+        """Endless shuffled passes over the training examples; each step with some rehearsal."""
         generator = torch.Generator().manual_seed(self._seed)
         size, data = self._settings.batch_size, self._data
 
@@ -160,27 +151,26 @@ class Fitting:
         while True:
             order = shuffled(data.training)
             for start in range(0, len(order), size):
-                groups = by_length(order[start : start + size])
+                chosen = order[start : start + size]
                 if data.rehearsal and self._settings.rehearsal:
-                    groups.append(shuffled(data.rehearsal)[: self._settings.rehearsal])
-                yield groups
+                    chosen = chosen + shuffled(data.rehearsal)[: self._settings.rehearsal]
+                yield chosen
 
-    def _take_step(self, batches: Sequence[Batch]) -> None:
+    def _take_step(self, examples: Sequence[Example]) -> None:
         # Five steps of warm-up, then constant: where early stopping stops is not known before.
         for group in self._optimizer.param_groups:
             group["lr"] = self._settings.learning_rate * min(1.0, self._step / 5)
-        self._loss = self._accumulate([on_device(batch, self._device) for batch in batches])
+        self._loss = self._accumulate(list(self._runner.micro_batches(examples)))
         torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
 
-    def _accumulate(self, batches: Sequence[Batch]) -> float:
-        """Add up the gradients of the mean loss over all of the batches' tokens; that loss."""
-        tokens = [answer_tokens(batch) for batch in batches]
+    def _accumulate(self, batches: Sequence[Micro]) -> float:
+        """Add up the gradients of the mean loss over all of the batches' targets; that loss."""
+        targets = max(1, sum(batch.targets for batch in batches))
         total = 0.0
-        for batch, count in zip(batches, tokens, strict=True):
-            with torch.autocast(self._device, dtype=torch.bfloat16):
-                loss = answer_loss(self._model, batch) * (count / sum(tokens))
+        for batch in batches:
+            loss = batch.losses().sum() / targets
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         return total
@@ -193,11 +183,7 @@ class Fitting:
 
     def _look(self) -> None:
         kept = kept_back_loss(
-            self._model,
-            self._data.kept_back,
-            self._settings.batch_size,
-            self._pad_id,
-            self._device,
+            self._model, self._runner, self._data.kept_back, self._settings.batch_size
         )
         if self._best_loss is None or kept < self._best_loss:
             self._best_loss, self._best_step = kept, self._step
@@ -207,22 +193,21 @@ class Fitting:
             self._looks_without_gain += 1
 
 
-def on_device(batch: Batch, device: str) -> Batch:
-    return Batch(batch.ids.to(device), batch.labels.to(device))
-
-
 @torch.no_grad()
 def kept_back_loss(
-    model: PeftModel, examples: Sequence[Example], size: int, pad_id: int, device: str
+    model: PeftModel, runner: Runner, examples: Sequence[Example], size: int
 ) -> float:
-    """Mean clipped loss over the answers' tokens of examples that are not trained on."""
+    """Mean loss over the targets of examples that are not trained on, each cut at a blind guess's.
+
+    A guess costs ln(vocabulary): so a token that nobody could know (a name that only the kept-back
+    task has) does not outweigh all others by how firmly it was thought to be another.
+    """
+    guess = math.log(model.get_base_model().get_output_embeddings().out_features)
     model.eval()
-    total, tokens = 0.0, 0
+    total, targets = 0.0, 0
     for start in range(0, len(examples), size):
-        batch = on_device(collate(examples[start : start + size], pad_id), device)
-        count = answer_tokens(batch)
-        with torch.autocast(device, dtype=torch.bfloat16):
-            total += float(clipped_loss(model, batch)) * count
-        tokens += count
+        for batch in runner.micro_batches(examples[start : start + size]):
+            total += float(batch.losses().clamp(max=guess).sum())
+            targets += batch.targets
     model.train()
-    return total / max(1, tokens)
+    return total / max(1, targets)

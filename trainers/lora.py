@@ -5,30 +5,68 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
+from rune_engine.extras import require
+from rune_engine.models import AdapterMethod
+from trainers import packed
 from trainers.settings import DirectSettings
 
+QUANTISED = frozenset({"qlora", "qdora"})
+"""Methods whose base model is kept in 4-bit NormalFloat."""
+
 _SMALL = 100_000_000
-"""Below this many parameters a base model is kept in float32 on a CPU: it costs nothing."""
+"""Below this many parameters a model that is not packed is float32 on a CPU: it costs nothing."""
 
 
-def load_base(path: str, device: str) -> PreTrainedModel:
-    """The frozen base model: bfloat16 weights, or float32 for a small model on a CPU."""
+def load_base(path: str, device: str, method: AdapterMethod = "lora") -> PreTrainedModel:
+    """The frozen base model: bfloat16, or 4-bit NormalFloat with doubly quantised scales.
+
+    Raises:
+        MissingExtraError: `method` needs bitsandbytes, which is not installed.
+    """
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        path, dtype=torch.bfloat16, local_files_only=True, attn_implementation="sdpa"
+        path,
+        dtype=torch.bfloat16,
+        local_files_only=True,
+        use_safetensors=True,
+        attn_implementation="sdpa",
+        **_quantised(device) if method in QUANTISED else {},
     )
-    if device == "cpu" and sum(p.numel() for p in model.parameters()) < _SMALL:
-        model = model.float()
     model.requires_grad_(False)
+    if method in QUANTISED:
+        return model
+    if device == "cpu" and not _fast_in_bfloat16(model):
+        model = model.float()
     return model.to(device)
 
 
-def add_adapter(model: PreTrainedModel, settings: DirectSettings, seed: int) -> PeftModel:
+def _quantised(device: str) -> dict[str, Any]:
+    """How Transformers is told to quantise while it loads (Dettmers et al. 2023)."""
+    require("qlora", "Training on a quantised base model")
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    return {"quantization_config": config, "device_map": {"": device}}
+
+
+def _fast_in_bfloat16(model: PreTrainedModel) -> bool:
+    if sum(p.numel() for p in model.parameters()) >= _SMALL:
+        return True
+    return packed.is_known(model) and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def add_adapter(
+    model: PreTrainedModel, settings: DirectSettings, seed: int, method: AdapterMethod = "lora"
+) -> PeftModel:
     """`model` with a fresh adapter, whose weights are float32 and start at no change."""
     torch.manual_seed(seed)
     config = LoraConfig(
@@ -38,6 +76,7 @@ def add_adapter(model: PreTrainedModel, settings: DirectSettings, seed: int) -> 
         target_modules=settings.target_modules,
         bias="none",
         task_type="CAUSAL_LM",
+        use_dora=method == "qdora",
     )
     wrapped = get_peft_model(model, config)
     for parameter in trainable(wrapped):
@@ -52,17 +91,25 @@ def trainable(model: torch.nn.Module) -> list[torch.nn.Parameter]:
 
 @torch.no_grad()
 def delta_w_norm(model: PeftModel) -> float:
-    """Frobenius norm of the whole update, sqrt(sum over modules of ||scale * B A||^2).
+    """Frobenius norm of the whole update, over all modules."""
+    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    return math.sqrt(sum(_squared_update(layer, name) for layer in layers for name in layer.lora_A))
 
-    ||B A||^2 is the trace of (B^T B)(A A^T): two r by r matrices, the product is never formed.
+
+def _squared_update(layer: Any, name: str) -> float:
+    """||scale * B A||^2, as the trace of (B^T B)(A A^T): the product is never formed.
+
+    DoRA (Liu et al. 2024) rescales the rows of the whole weight: there the product is formed.
     """
-    total = 0.0
-    for module in model.modules():
-        if isinstance(module, LoraLayer):
-            for name, down in module.lora_A.items():
-                a, b = down.weight.float(), module.lora_B[name].weight.float()
-                total += float(module.scaling[name] ** 2 * ((b.T @ b) * (a @ a.T)).sum())
-    return math.sqrt(total)
+    a, b = layer.lora_A[name].weight.float(), layer.lora_B[name].weight.float()
+    scale = layer.scaling[name]
+    if name not in layer.lora_magnitude_vector:
+        return float(scale**2 * ((b.T @ b) * (a @ a.T)).sum())
+    weight = packed.weight_of(layer.get_base_layer())().float()
+    turned = weight + scale * (b @ a)
+    magnitude = layer.lora_magnitude_vector[name].weight.float()
+    rescaled = turned * (magnitude / turned.norm(dim=1)).unsqueeze(1)
+    return float((rescaled - weight).square().sum())
 
 
 def save_adapter(model: PeftModel, folder: Path, base_model_id: str) -> None:

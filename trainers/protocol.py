@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,6 +22,12 @@ from rune_engine.models import TrainerJob, TrainerResult
 
 def peak_memory_bytes() -> int:
     """The most memory this process has held so far (resident set, bytes)."""
+    # On Linux `ru_maxrss` starts at what the parent held; the kernel's own mark does not.
+    with suppress(OSError):
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+        if found:
+            return int(found[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

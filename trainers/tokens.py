@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +9,14 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from trainers import head
+
 IGNORED = -100
 """The label of a position that carries no loss."""
 
 
-_LENGTH_STEP, _TOKEN_STEP = 32, 256
-"""Sizes are rounded up: a processor's matrix library compiles a kernel for every new shape, which
+_LENGTH_STEP = 32
+"""Lengths are rounded up: a processor's matrix library compiles a kernel for every new shape, which
 costs several times the product itself when each step has its own."""
 
 
@@ -54,7 +55,7 @@ def encode(
 
 def collate(examples: Sequence[Example], pad_id: int) -> Batch:
     """Pad on the right to the longest example, rounded up to a multiple of `_LENGTH_STEP`."""
-    length = _round_up(max(len(example.ids) for example in examples), _LENGTH_STEP)
+    length = round_up(max(len(example.ids) for example in examples), _LENGTH_STEP)
     ids = [e.ids + [pad_id] * (length - len(e.ids)) for e in examples]
     labels = [e.labels + [IGNORED] * (length - len(e.labels)) for e in examples]
     return Batch(torch.tensor(ids), torch.tensor(labels))
@@ -73,7 +74,7 @@ def by_length(examples: Sequence[Example]) -> list[list[Example]]:
 
 def answer_loss(model: Any, batch: Batch) -> torch.Tensor:
     """Mean cross-entropy over the answers' tokens (nats per token)."""
-    return _token_losses(model, batch).mean()
+    return token_losses(model, batch).mean()
 
 
 def answer_tokens(batch: Batch) -> int:
@@ -81,17 +82,7 @@ def answer_tokens(batch: Batch) -> int:
     return int((batch.labels[:, 1:] != IGNORED).sum())
 
 
-def clipped_loss(model: Any, batch: Batch) -> torch.Tensor:
-    """Mean cross-entropy with each token's loss cut at a blind guess's, ln(vocabulary).
-
-    Measures what is known without letting a token that nobody could know (a name that only the
-    kept-back task has) outweigh all others by how firmly it was thought to be another.
-    """
-    losses = _token_losses(model, batch)
-    return losses.clamp(max=math.log(model.get_output_embeddings().out_features)).mean()
-
-
-def _token_losses(model: Any, batch: Batch) -> torch.Tensor:
+def token_losses(model: Any, batch: Batch) -> torch.Tensor:
     """Cross-entropy of every answer token, (tokens,) float32.
 
     Logits are computed only where there is a label: with a large vocabulary, or a small model,
@@ -102,14 +93,10 @@ def _token_losses(model: Any, batch: Batch) -> torch.Tensor:
     states = network.model(input_ids=batch.ids, use_cache=False).last_hidden_state
     labels = batch.labels[:, 1:].flatten()
     wanted = (labels != IGNORED).nonzero().squeeze(1)
-    count = len(wanted)
-    # The first position stands in for the missing ones, and is left out again below.
-    padded = torch.nn.functional.pad(wanted, (0, _round_up(count, _TOKEN_STEP) - count))
-    logits = network.get_output_embeddings()(states[:, :-1].flatten(0, 1)[padded])
-    return torch.nn.functional.cross_entropy(
-        logits[:count].float(), labels[wanted], reduction="none"
-    )
+    chosen = states[:, :-1].flatten(0, 1)[wanted]
+    return head.token_losses(network.get_output_embeddings(), chosen, labels[wanted])
 
 
-def _round_up(number: int, step: int) -> int:
+def round_up(number: int, step: int) -> int:
+    """The next multiple of `step`."""
     return -(-number // step) * step

@@ -32,7 +32,7 @@ class Run:
 
 
 @contextmanager
-def track(job: TrainerJob, settings: DirectSettings) -> Iterator[Run]:
+def track(job: TrainerJob, settings: DirectSettings, method: str) -> Iterator[Run]:
     """Open an MLflow run for the job; without a tracking path nothing is tracked."""
     run = Run()
     if job.tracking_path is None:
@@ -47,7 +47,7 @@ def track(job: TrainerJob, settings: DirectSettings) -> Iterator[Run]:
         mlflow.log_params(
             {
                 "phase": "distillation",
-                "method": job.method,
+                "method": method,
                 "adapter_id": job.adapter_id or "",
                 "project_id": job.project_id,
                 "base_model_id": job.base_model_id,

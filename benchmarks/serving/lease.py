@@ -3,8 +3,9 @@
     python -m benchmarks.serving.lease --clients 8 --json lease.json
 
 A real engine, model worker and trainer on rune-nano, with `exclusive = "always"`, twice: once the
-trainer is left alone, once it is killed (-9) midway. Every request is a `run_task` job, and its
-wait is the time that its row says that it waits.
+trainer is left alone, once it is killed (-9) midway. Half of the clients ask by `run_task` jobs,
+half by streams of the OpenAI-compatible endpoint; a wait is the time that a job's row, or a comment
+in the stream, says that it waits.
 """
 
 from __future__ import annotations
@@ -15,21 +16,28 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 
 from rune_engine.client import EngineClient
 from rune_engine.config import RuneConfig, load_config
 from rune_engine.models import FINISHED, Attempt, DistillParams, Job, RunTaskParams, TrajectoryDraft
+from rune_engine.service.openai.key import api_key
 
 SESSIONS = 12
 _AFTER_SECONDS = 2.0
 _KILL_AT = 0.3
 _POLL_SECONDS = 0.05
+_HOPELESS_SECONDS = 1800.0
+
+
+Ask = Callable[[int, "Requests"], Coroutine[Any, Any, None]]
 
 
 @dataclass(slots=True)
@@ -40,6 +48,11 @@ class Requests:
     took: list[float] = field(default_factory=list)
     waited: list[float] = field(default_factory=list)
 
+    def answered(self, took: float, waited: float) -> None:
+        self.took.append(took)
+        if waited:
+            self.waited.append(waited)
+
     def figures(self) -> dict[str, Any]:
         return {
             "answered": len(self.took),
@@ -47,12 +60,12 @@ class Requests:
             "failed": len(self.failed),
             "longest_wait_seconds": round(max(self.waited, default=0.0), 2),
             "longest_request_seconds": round(max(self.took, default=0.0), 2),
-            "median_request_seconds": round(statistics.median(self.took), 3),
+            "median_request_seconds": round(statistics.median(self.took or [0.0]), 3),
             "errors": self.failed[:3],
         }
 
 
-def measure(clients: int = 8, max_steps: int = 40, threads: int = 1) -> dict[str, Any]:
+def measure(clients: int = 8, max_steps: int = 20, threads: int = 1) -> dict[str, Any]:
     """Both runs.
 
     Args:
@@ -67,6 +80,7 @@ def measure(clients: int = 8, max_steps: int = 40, threads: int = 1) -> dict[str
                 home=Path(folder) / "home",
                 base_model="rune-nano",
                 exclusive="always",
+                openai_port=0,
                 model_threads=threads,
                 checkpoint_seconds=0.5,
                 consolidation={"enabled": False},
@@ -79,10 +93,13 @@ async def _run(config: RuneConfig, clients: int, max_steps: int, kill: bool) -> 
     async with EngineClient(config) as client:
         for number in range(SESSIONS):
             await client.record(_session(number))
-        await _ask(client, 0, Requests())  # loads the model
-        requests, stopping = Requests(), asyncio.Event()
+        http = await _endpoint(config, client)
+        asks = [partial(_ask, client), partial(_stream, http)]
+        for ask in asks:
+            await ask(0, Requests())  # loads the model
+        requests, stopping = [Requests(), Requests()], asyncio.Event()
         asking = [
-            asyncio.create_task(_client(client, number, requests, stopping))
+            asyncio.create_task(_client(asks[number % 2], number, requests[number % 2], stopping))
             for number in range(clients)
         ]
         try:
@@ -97,9 +114,12 @@ async def _run(config: RuneConfig, clients: int, max_steps: int, kill: bool) -> 
             cpu = _cpu_seconds((await client.health()).pid)
         finally:
             stopping.set()
+            await http.aclose()
             await client.stop()
     return {
-        **requests.figures(),
+        "failed": sum(len(each.failed) for each in requests),
+        "jobs": requests[0].figures(),
+        "endpoint": requests[1].figures(),
         "distillation": job.status,
         "distillation_attempts": job.attempt,
         "distillation_seconds": round(trained, 1),
@@ -120,11 +140,40 @@ def _session(number: int) -> TrajectoryDraft:
     )
 
 
-async def _client(
-    client: EngineClient, number: int, requests: Requests, stopping: asyncio.Event
-) -> None:
+async def _client(ask: Ask, number: int, requests: Requests, stopping: asyncio.Event) -> None:
     while not stopping.is_set():
-        await _ask(client, number, requests)
+        await ask(number, requests)
+
+
+async def _endpoint(config: RuneConfig, client: EngineClient) -> httpx.AsyncClient:
+    status = await client.openai()
+    assert status.base_url is not None, status.detail
+    headers = {"authorization": f"Bearer {api_key(config)}"}
+    timeout = _HOPELESS_SECONDS
+    return httpx.AsyncClient(base_url=status.base_url, headers=headers, timeout=timeout)
+
+
+async def _stream(http: httpx.AsyncClient, number: int, requests: Requests) -> None:
+    """One answer by the endpoint; whatever is not a whole answer is a failure."""
+    began, waits_since, waited, last = time.monotonic(), 0.0, 0.0, ""
+    message = {"role": "user", "content": f"Write a function that adds {number}."}
+    body = {"model": "rune:base", "messages": [message], "max_tokens": 24, "stream": True}
+    try:
+        async with http.stream("POST", "/chat/completions", json=body) as answer:
+            async for line in answer.aiter_lines():
+                if line.startswith(": rune: waits"):
+                    waits_since = waits_since or time.monotonic()
+                elif line.startswith("data:"):
+                    waited = waited or (time.monotonic() - waits_since if waits_since else 0.0)
+                    last = line.removeprefix("data:").strip()
+                elif line and not line.startswith(":"):
+                    last = line
+    except httpx.HTTPError as error:
+        last = repr(error)
+    if last == "[DONE]":
+        requests.answered(time.monotonic() - began, waited)
+    else:
+        requests.failed.append({"said": last[:300]})
 
 
 async def _ask(client: EngineClient, number: int, requests: Requests) -> None:
@@ -150,9 +199,7 @@ async def _ask(client: EngineClient, number: int, requests: Requests) -> None:
     if job.status != "succeeded":
         requests.failed.append(job.error or {"status": job.status})
         return
-    requests.took.append(time.monotonic() - began)
-    if waited:
-        requests.waited.append(waited)
+    requests.answered(time.monotonic() - began, waited)
 
 
 def _killer(health: Any) -> Callable[[], bool]:
@@ -187,23 +234,26 @@ def _cpu_seconds(pid: int) -> float:
 
 
 def report(figures: dict[str, Any]) -> str:
-    """A line a run."""
+    """Two lines a run."""
     lines = []
     for name in ("trained", "killed"):
         run = figures[name]
         lines.append(
-            f"{name:<8} {run['answered']} answered, {run['waited']} of them waited (at most "
-            f"{run['longest_wait_seconds']:.1f} s), {run['failed']} failed; the distillation "
-            f"{run['distillation']} in {run['distillation_seconds']} s and "
-            f"{run['distillation_attempts']} attempts"
+            f"{name}: the distillation {run['distillation']} in {run['distillation_seconds']} s "
+            f"and {run['distillation_attempts']} attempts, {run['failed']} requests failed"
         )
+        lines += [
+            f"  {how:<9} {run[how]['answered']} answered, {run[how]['waited']} of them waited, at "
+            f"most {run[how]['longest_wait_seconds']:.1f} s"
+            for how in ("jobs", "endpoint")
+        ]
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="What training costs those who are served.")
     parser.add_argument("--clients", type=int, default=8)
-    parser.add_argument("--max-steps", type=int, default=40)
+    parser.add_argument("--max-steps", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()

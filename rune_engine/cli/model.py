@@ -26,7 +26,7 @@ from rune_engine.model_store import store
 from rune_engine.model_store.names import parse_or_refuse
 from rune_engine.model_store.pull import forget_partial
 from rune_engine.model_store.pull import pull as pull_model
-from rune_engine.model_store.resolve import Script, name_to_keep, resolve
+from rune_engine.model_store.resolve import name_to_keep
 from rune_engine.model_store.store import PulledModel
 from rune_engine.models import AdapterInfo
 from rune_engine.settings_file import change_settings
@@ -93,11 +93,8 @@ def use(name: Annotated[str, typer.Argument(help="A name, a folder, or a .gguf f
     """Make a base model the one that Rune uses, in `config.toml`."""
     config = load_config()
     kept = name_to_keep(name, config)
-    changes = {"base_model": kept}
-    if _cannot_serve(kept, config):
-        changes["serving.backend"] = "auto"
     prepare_home(config)
-    file = change_settings(config.home, changes)
+    file = change_settings(config.home, {"base_model": kept})
     out.print(f"{file} now names {kept}.", soft_wrap=True, highlight=False, markup=False)
     now = load_config()
     if now.base_model != kept:
@@ -171,15 +168,6 @@ def _print_overview(found: Overview) -> None:
     out.print(found.advice, soft_wrap=True, highlight=False, markup=False)
     for name in found.interrupted:
         err.print(Text(f"A pull of {name} was interrupted; `rune model pull` goes on with it."))
-
-
-def _cannot_serve(name: str, config: RuneConfig) -> bool:
-    """Whether the configured back-end is one that cannot load what the name means."""
-    found = resolve(name, config)
-    if isinstance(found, Script):
-        return False
-    backend = config.serving.backend
-    return backend == "transformers" if found.is_gguf else backend == "llama"
 
 
 def _verify(model: PulledModel | None) -> None:

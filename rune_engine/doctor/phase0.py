@@ -9,16 +9,17 @@ from __future__ import annotations
 import secrets
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-import base_models
 from rune_engine.client import EngineClient
 from rune_engine.config import RuneConfig
 from rune_engine.doctor.back_ends import back_end_checks
 from rune_engine.doctor.probing import Outcomes, probe
 from rune_engine.doctor.serving import ADAPTED, SERVES, allowed, serving_checks
-from rune_engine.errors import RuneError
+from rune_engine.errors import BaseModelCorruptedError, BaseModelNotFoundError, RuneError
 from rune_engine.jobs.lease import takes_turns
+from rune_engine.model_store.resolve import resolve_trainable
 from rune_engine.models import Check, KnownAdapter, ProbeJob, ProbeLine
 
 Trying = Callable[[str], None]
@@ -51,12 +52,10 @@ async def phase0(config: RuneConfig, trying: Trying) -> list[Check]:
 def _job(config: RuneConfig, folder: str) -> ProbeJob:
     """What the probe is told; a base model that Transformers cannot load is left out."""
     identity, path = config.base_model, None
-    try:
-        found = base_models.describe(config.base_model)
+    with suppress(BaseModelNotFoundError, BaseModelCorruptedError):  # these have their own line
+        found = resolve_trainable(config.base_model, config)
         if any(found.path.glob("*.safetensors")):
             identity, path = found.id, str(found.path)
-    except FileNotFoundError:
-        pass
     return ProbeJob(
         lines=list(_LINES),
         base_model_id=identity,

@@ -58,11 +58,12 @@ QUANTISED = Allowed(margin=1.5, difference=1.5)
 
 def allowed(config: RuneConfig) -> Allowed:
     """How close to PEFT the configured back-end has to be."""
-    if config.serving.precision == "float32":
-        return EXACT
-    if config.serving.precision == "nf4" or config.base_model.endswith(".gguf"):
+    serving = config.serving
+    if serving.precision == "nf4" or config.base_model.endswith(".gguf"):
         return QUANTISED
-    return ROUNDED
+    # llama.cpp rounds what it has read to half precision, whatever the weights are.
+    exact = serving.precision == "float32" and serving.backend != "llama"
+    return EXACT if exact else ROUNDED
 
 
 async def serving_checks(

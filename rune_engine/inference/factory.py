@@ -12,6 +12,8 @@ from pathlib import Path
 
 from rune_engine.config import RuneConfig
 from rune_engine.inference.llama import LlamaProvider
+from rune_engine.inference.ollama.files import gguf_files, renderer
+from rune_engine.inference.ollama.provider import DEFAULT_CONTEXT, OllamaProvider
 from rune_engine.inference.provider import InferenceProvider, ProviderStatus
 from rune_engine.inference.scripted import SCRIPT_NAME, ScriptedProvider
 from rune_engine.inference.transformers import TransformersProvider
@@ -36,6 +38,24 @@ def create_provider(base_model: str, config: RuneConfig) -> InferenceProvider:
         return ScriptedProvider(found.path)
     if _is_scripted(found.path):
         return ScriptedProvider(found.path / SCRIPT_NAME, found.id)
+    if config.serving.backend == "vllm":
+        return VllmProvider(
+            found.id,
+            model_folder(found),
+            config.serving.vllm_url,
+            staging=config.home / "vllm",
+            max_adapters=config.serving.vllm_adapters,
+        )
+    if config.serving.backend == "ollama":
+        folder = model_folder(found)
+        return OllamaProvider(
+            found.id,
+            config.serving.ollama_url,
+            renderer(folder),
+            gguf_files(found.id, folder, config.gguf_path),
+            context=config.serving.context or DEFAULT_CONTEXT,
+            idle_seconds=config.worker_idle_seconds,
+        )
     if found.is_gguf or config.serving.backend == "llama":
         return LlamaProvider(
             found.id,
@@ -44,14 +64,6 @@ def create_provider(base_model: str, config: RuneConfig) -> InferenceProvider:
             config.model_threads,
             config.worker_idle_seconds,
             serving=config.serving,
-        )
-    if config.serving.backend == "vllm":
-        return VllmProvider(
-            found.id,
-            model_folder(found),
-            config.serving.vllm_url,
-            staging=config.home / "vllm",
-            max_adapters=config.serving.vllm_adapters,
         )
     return TransformersProvider(
         found.id, found.path, config.model_threads, config.worker_idle_seconds, config.serving

@@ -84,6 +84,7 @@ class LlamaModel:
             self._model, header, cache, settings.adapter_memory_bytes, self._take_off
         )
         self._key = BASE_KEY
+        self._adapter: AdapterRef | None = None
 
     @property
     def loaded_adapters(self) -> list[str]:
@@ -108,11 +109,10 @@ class LlamaModel:
         return Row(request, adapter, prompt, limit, self._text, cancelled, on_text)
 
     def admit(self, row: Row) -> bool:
-        busy = self._slots.busy
-        if busy and (len(busy) == MAX_SLOTS or busy[0].row.adapter != row.adapter):  # type: ignore[union-attr]
-            return False
-        if not busy:
+        if not self._slots.busy:
             self._put_on(row.adapter)
+        elif row.adapter != self._adapter:
+            return False
         chosen = self._slots.choose(self._key, row.prompt)
         if chosen is None:
             return False
@@ -151,7 +151,7 @@ class LlamaModel:
         key, pointer = self._adapters.load(adapter)
         if key != self._key:
             self._context.put_on(pointer)
-            self._key = key
+        self._key, self._adapter = key, adapter
 
     def _take_off(self) -> None:
         self._context.put_on(None)

@@ -99,6 +99,8 @@ class Distill:
             rank=params.rank,
             max_steps=params.max_steps,
             learning_rate=params.learning_rate,
+            method=params.method,
+            memory_limit_bytes=self._config.training_memory_bytes,
             seed=params.seed,
             threads=self._config.model_threads,
             checkpoint_path=str(folder.checkpoints_path),

@@ -74,12 +74,14 @@ def check_distill(params: DistillParams, config: RuneConfig, trajectories: Traje
         BaseModelCorruptedError: what it says of itself cannot be read.
         NothingToDistillError: no trajectory qualifies.
         TrajectoryNotFoundError: a trajectory was named that does not exist.
-        MissingExtraError: this is the base install.
+        MissingExtraError: this is the base install, or the method needs bitsandbytes.
     """
     find_base_model(params, config)
     gather(params, trajectories)
     trajectories.distillable(params.project_id, ids=params.kept_back_ids)
     require("torch", "Distilling an adapter")
+    if params.method in ("qlora", "qdora"):
+        require("qlora", f"Distilling with {params.method}")
 
 
 def check_evaluate(

@@ -60,7 +60,7 @@ from rune_engine.models.probing import (
     ProbeJob,
     ProbeLine,
 )
-from rune_engine.models.training import TrainerJob, TrainerResult
+from rune_engine.models.training import AdapterMethod, DistillMethod, TrainerJob, TrainerResult
 from rune_engine.models.trajectories import (
     MAX_ATTEMPTS_PER_TRAJECTORY,
     Attempt,
@@ -76,6 +76,7 @@ __all__ = [
     "MAX_TEXT_CHARS",
     "NAME_PATTERN",
     "AdapterInfo",
+    "AdapterMethod",
     "AdapterPage",
     "AdapterSource",
     "Attempt",
@@ -83,6 +84,7 @@ __all__ = [
     "Check",
     "CheckStatus",
     "ConsolidationStatus",
+    "DistillMethod",
     "DistillParams",
     "DistillResult",
     "EngineHealth",

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from rune_engine.models.base import Identifier, Model, Name, Text
+from rune_engine.models.training import AdapterMethod, DistillMethod
 from rune_engine.models.trajectories import Attempt, Outcome
 
 JobKind = Literal["run_task", "distill", "evaluate", "evolve", "import"]
@@ -70,6 +71,7 @@ class DistillParams(Model):
     rank: Annotated[int, Field(ge=1, le=256)] | None = None
     max_steps: Annotated[int, Field(ge=1, le=100_000)] | None = None
     learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
+    method: DistillMethod = "auto"
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
 
 
@@ -86,6 +88,8 @@ class DistillResult(Model):
     delta_w_norm: float
     seconds: float
     peak_memory_bytes: int
+    method: AdapterMethod = "lora"
+    estimated_memory_bytes: int = Field(default=0, description="Reckoned with before; 0: unknown.")
 
 
 class EvaluateParams(Model):

@@ -8,6 +8,11 @@ from pydantic import Field
 
 from rune_engine.models.base import Identifier, Model
 
+AdapterMethod = Literal["lora", "qlora", "qdora"]
+DistillMethod = Literal["auto", "lora", "qlora", "qdora"]
+"""How an adapter is trained directly: LoRA on the base model as it is; on the base model in 4-bit
+NormalFloat; with DoRA on top of that. "auto" is LoRA, or QLoRA where that alone fits in memory."""
+
 
 class TrainerJob(Model):
     """The job file a trainer subprocess is started with.
@@ -19,7 +24,12 @@ class TrainerJob(Model):
 
     job_id: Identifier
     adapter_id: Identifier | None = Field(default=None, description="The id it will be stored as.")
-    method: Literal["direct"] = "direct"
+    method: DistillMethod | Literal["direct"] = Field(
+        default="auto", description='"direct" is what "auto" was called in earlier job files.'
+    )
+    memory_limit_bytes: int | None = Field(
+        default=None, description="What the trainer may hold at most; null is what is free."
+    )
     project_id: str
     base_model_id: str
     base_model_path: str
@@ -49,3 +59,7 @@ class TrainerResult(Model):
     delta_w_norm: float
     seconds: float
     peak_memory_bytes: int
+    method: AdapterMethod = "lora"
+    estimated_memory_bytes: int = Field(
+        default=0, description="The peak that was reckoned with before the training; 0 is unknown."
+    )

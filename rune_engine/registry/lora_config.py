@@ -1,8 +1,8 @@
 """Which `adapter_config.json` Rune accepts, and its one canonical spelling.
 
 PEFT's format can import modules, name repositories to download, carry regular expressions and
-rewrite the base model. What is accepted here is a plain LoRA; the rest is refused before any
-loader sees it. Knows nothing of files.
+rewrite the base model. What is accepted here is a plain LoRA, or DoRA; the rest is refused before
+any loader sees it. Knows nothing of files.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _INERT = {"megatron_core": "megatron.core", "qalora_group_size": 16}
 
 
 class LoraAdapterConfig(BaseModel):
-    """A plain LoRA: the keys of PEFT's configuration that may have a value."""
+    """A plain LoRA or DoRA: the keys of PEFT's configuration that may have a value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -38,10 +38,14 @@ class LoraAdapterConfig(BaseModel):
     inference_mode: bool = True
     init_lora_weights: bool = True
     use_rslora: bool = False
+    use_dora: bool = False
 
     def to_bytes(self) -> bytes:
         """The canonical file: the same adapter is the same bytes in every process."""
         data = self.model_dump() | {"target_modules": sorted(set(self.target_modules))}
+        if not self.use_dora:
+            # A plain LoRA's file, and so its hash, is what it was before there was DoRA.
+            del data["use_dora"]
         return (json.dumps(data, indent=2, sort_keys=True) + "\n").encode("ascii")
 
 

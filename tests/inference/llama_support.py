@@ -50,8 +50,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "down-only": {"target_modules": ["down_proj"], "r": 2},
     "rslora": {"use_rslora": True, "r": 8},
     "patterns": {
-        "rank_pattern": {"q_proj": 2, r"layers\.1\.mlp\.up_proj": 6},
-        "alpha_pattern": {"down_proj": 3, r".*\.0\..*v_proj": 24},
+        "rank_pattern": {"q_proj": 2, "layers.1.mlp.up_proj": 6},
+        "alpha_pattern": {"down_proj": 3, "layers.0.self_attn.v_proj": 24},
     },
 }
 

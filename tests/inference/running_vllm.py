@@ -53,9 +53,10 @@ def settings_for(base: Path) -> ServerSettings:
 def running_vllm(base: Path) -> str:
     """The URL of a server of this base model that lives as long as the tests."""
     settings = settings_for(base)
-    log = Path(tempfile.mkdtemp(prefix="rune-vllm-test-")) / "vllm.log"
+    folder = tempfile.TemporaryDirectory(prefix="rune-vllm-test-")
+    atexit.register(folder.cleanup)
     with mock.patch.dict(os.environ, SMALL):
-        server = ServerProcess(settings, log)
+        server = ServerProcess(settings, Path(folder.name) / "vllm.log")
     atexit.register(server.end)
     server.wait_until_healthy(START_SECONDS)
     return settings.url

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +14,13 @@ import pytest
 from inference_support import BASE_MODEL_ID
 
 from rune_engine.errors import AdapterCorruptedError, AdapterUnsupportedError, InvalidInputError
+from rune_engine.inference.adapter_files import WEIGHTS
 from rune_engine.inference.provider import AdapterRef
-from rune_engine.inference.vllm.headers import module_shapes
+from rune_engine.inference.vllm.base_shapes import module_shapes
+from rune_engine.inference.vllm.mixing import make_zeros
 from rune_engine.inference.vllm.refusals import check_servable, rounded_rank
 from rune_engine.inference.vllm.replies import ServerFacts
+from rune_engine.inference.vllm.staging import Staging
 
 torch = pytest.importorskip("torch")
 safetensors = pytest.importorskip("safetensors.torch")
@@ -150,37 +154,39 @@ def test_weights_that_vllm_would_garble_or_choke_on_are_refused(
     tensors = safetensors.load_file(file)
     change(tensors)
     safetensors.save_file(tensors, file)
-    with pytest.raises(AdapterCorruptedError, match="not those of its adapter_config"):
-        check(copy, base_folder)
-
-
-def header(**entry: Any) -> bytes:
-    text = json.dumps({A: {"dtype": "F32", "shape": [4, 64], "data_offsets": [0, 1024]} | entry})
-    return len(text).to_bytes(8, "little") + text.encode()
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"\x00" * 8,
-        b"\xff" * 16,
-        b"\x02" + b"\x00" * 7 + b"[]",
-        b"\x04" + b"\x00" * 7 + b"{\xff}\x00",
-        header(),
-        header(shape=[4, 65]) + bytes(1024),
-        header(data_offsets=[1024, 0]) + bytes(1024),
-        header(data_offsets=[0]) + bytes(1024),
-        header(shape="4") + bytes(1024),
-        header(shape=[-4, -64]) + bytes(1024),
-    ],
-)
-def test_files_that_are_not_whole_are_refused(
-    copy: Path, base_folder: Path, content: bytes
-) -> None:
-    (copy / "adapter_model.safetensors").write_bytes(content)
     with pytest.raises(AdapterCorruptedError):
         check(copy, base_folder)
+
+
+def test_a_file_that_is_not_whole_is_refused(copy: Path, base_folder: Path) -> None:
+    file = copy / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(AdapterCorruptedError):
+        check(copy, base_folder)
+
+
+def test_what_is_no_file_is_not_waited_for(copy: Path, tmp_path: Path) -> None:
+    (copy / "adapter_config.json").unlink()
+    os.mkfifo(copy / "adapter_config.json")
+    staging = Staging.open(tmp_path / "staging")
+    with pytest.raises(AdapterCorruptedError, match="cannot be read"):
+        staging.copy(AdapterRef("pipe", copy, "0" * 64, BASE_MODEL_ID))
+    staging.close()
+
+
+def test_a_configuration_without_a_bottom_is_refused(copy: Path, base_folder: Path) -> None:
+    (copy / "adapter_config.json").write_text("[" * 100_000)
+    with pytest.raises(AdapterCorruptedError):
+        check(copy, base_folder)
+
+
+def test_the_adapter_of_zeros_is_none_to_refuse(base_folder: Path, tmp_path: Path) -> None:
+    shapes = module_shapes(base_folder)
+    zeros = make_zeros(tmp_path / "zeros", BASE_MODEL_ID, shapes)
+    check_servable(zeros, FACTS, shapes)
+    assert not any(w.any() for w in safetensors.load_file(zeros.path / WEIGHTS).values())
+    with pytest.raises(InvalidInputError, match="no layer"):
+        make_zeros(tmp_path / "none", BASE_MODEL_ID, {"wte": (512, 64)})
 
 
 def test_ranks_are_rounded_up_to_what_vllm_knows() -> None:

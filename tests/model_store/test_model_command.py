@@ -37,11 +37,11 @@ def test_a_model_that_is_used_is_the_one_in_the_settings(hub: Hub, tiny: Path) -
     assert not_here.returncode == 1 and f"`rune model pull {MODEL}`" in not_here.stderr
     hub.pull(MODEL)
     settings = hub.home / "config.toml"
-    settings.write_text('[serving]\nbackend = "llama"  # was a GGUF\n')
+    settings.write_text('[serving]\nbackend = "llama"  # quick\n')
     assert hub.rune("use", MODEL).returncode == 0
     config = load_config(home=hub.home, **tomllib.loads(settings.read_text()))
-    assert (config.base_model, config.serving.backend) == (MODEL, "auto")
-    assert "# was a GGUF" in settings.read_text()
+    assert (config.base_model, config.serving.backend) == (MODEL, "llama")
+    assert "# quick" in settings.read_text()
     winning = hub.rune("use", "rune-nano", RUNE_BASE_MODEL=MODEL)
     assert "RUNE_BASE_MODEL is set and wins" in winning.stderr
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-import psutil
 import torch
 
 from rune_engine.hardware import has_accelerator
@@ -21,13 +20,6 @@ _BF16_UNIT = 2.0**-8
 def device() -> str:
     """Where trainers and the model worker compute."""
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def free_memory(on: str) -> int:
-    """Bytes that a model may take there now."""
-    if on == "cuda":
-        return int(torch.cuda.mem_get_info()[0])
-    return int(psutil.virtual_memory().available)
 
 
 def accelerator(_job: ProbeJob) -> Check:

@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from rune_engine.errors import BaseModelNotFoundError, DeviceMemoryError
 from rune_engine.models import Check, KnownAdapter, KnownAnswer, ProbeJob
 from trainers import lora
+from trainers.free_memory import free_memory
 from trainers.probe import device
 from trainers.probe.lessons import Lessons
 from trainers.settings import ALL_LINEAR, DirectSettings
@@ -91,7 +92,7 @@ def roomy_precision(model_path: Path) -> torch.dtype:
     Raises:
         DeviceMemoryError: it does not even fit in bfloat16.
     """
-    count, free = parameters(model_path), device.free_memory(device.device())
+    count, free = parameters(model_path), free_memory(device.device())
     for dtype in (torch.float32, torch.bfloat16):
         if count * dtype.itemsize + _WORKING_BYTES <= free:
             return dtype

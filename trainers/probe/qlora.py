@@ -1,18 +1,17 @@
-"""One step of QLoRA (Dettmers et al. 2023): NF4 with double quantisation, through bitsandbytes."""
+"""One step of QLoRA (Dettmers et al. 2023), on a base model loaded as a trainer loads it."""
 
 from __future__ import annotations
 
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from rune_engine.errors import MissingExtraError
 from rune_engine.models import Check, ProbeJob
 from trainers import lora
+from trainers.free_memory import free_memory
 from trainers.probe import device
 from trainers.probe.known_adapter import parameters
 from trainers.settings import ALL_LINEAR, DirectSettings
@@ -29,28 +28,10 @@ def qlora_step(job: ProbeJob) -> Check:
     Raises:
         MissingExtraError: bitsandbytes is not installed.
     """
-    if find_spec("bitsandbytes") is None:
-        raise MissingExtraError(
-            "bitsandbytes is not installed: base models cannot be trained on in 4 bits.",
-            next_step='Install it with: pip install "bitsandbytes>=0.49"',
-        )
-    on, folder = device.device(), _model_folder(job)
-    quantised = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-    )
-    base: Any = AutoModelForCausalLM.from_pretrained(
-        folder,
-        quantization_config=quantised,
-        device_map=on,
-        dtype=torch.bfloat16,
-        local_files_only=True,
-        use_safetensors=True,
-    )
+    on = device.device()
+    base: Any = lora.load_base(str(_model_folder(job)), on, "qlora")
     settings = DirectSettings(rank=8, alpha=16.0, target_modules=ALL_LINEAR)
-    model: Any = lora.add_adapter(base.requires_grad_(False), settings, job.seed)
+    model: Any = lora.add_adapter(base, settings, job.seed)
     return _step(model, _quantised_layers(base), on, job.seed)
 
 
@@ -92,7 +73,7 @@ def _model_folder(job: ProbeJob) -> Path:
     if job.base_model_path is not None:
         folder = Path(job.base_model_path)
         needed = parameters(folder) * _NF4_BYTES + _WORKING_BYTES
-        if needed <= device.free_memory(device.device()):
+        if needed <= free_memory(device.device()):
             return folder
     folder = Path(job.output_path) / "small"
     small = Qwen2Config(

@@ -5,7 +5,7 @@
     server.py      its HTTP interface, one method an endpoint
     replies.py     what it answers, and its errors, in our words
     chat.py        requests as prompt text
-    headers.py     what safetensors files say they hold
+    base_shapes.py which modules the base model has
     refusals.py    adapters that it would refuse or garble
     staging.py     copies of adapters, under paths that never mean other bytes
     loaded.py      which adapters are on the server, and who uses them

@@ -16,8 +16,8 @@ from typing import Any
 from rune_engine.errors import BackendUnavailableError, InferenceError, InvalidInputError
 from rune_engine.inference.provider import AdapterRef
 from rune_engine.inference.vllm import canary
+from rune_engine.inference.vllm.base_shapes import module_shapes
 from rune_engine.inference.vllm.canary import Canary
-from rune_engine.inference.vllm.headers import module_shapes
 from rune_engine.inference.vllm.loaded import LoadedAdapters
 from rune_engine.inference.vllm.mixing import NO_ADAPTER, Names, make_zeros
 from rune_engine.inference.vllm.refusals import check_servable

@@ -18,8 +18,8 @@ from pathlib import Path
 from rune_engine.errors import InvalidInputError
 from rune_engine.inference.adapter_files import CONFIG, WEIGHTS
 from rune_engine.inference.provider import AdapterRef
+from rune_engine.inference.vllm.base_shapes import Shapes
 from rune_engine.inference.vllm.loaded import LoadedAdapters
-from rune_engine.inference.vllm.refusals import Shapes
 
 NO_ADAPTER = "(no adapter)"
 """The id of the adapter of zeros; no adapter of the registry can have it."""
@@ -69,16 +69,24 @@ class Names:
 
     @asynccontextmanager
     async def _apart(self, adapter: AdapterRef) -> AsyncIterator[str]:
-        """A request that must not meet one under the base model's own name."""
+        """A request that must not meet one under the base model's own name.
+
+        One that fails or is cancelled once it was sent counts for the rest of the connection:
+        nobody tells when the server has let go of its row.
+        """
         self._with_adapters += 1
-        while self._plain:
-            self._no_plain.clear()
-            await self._no_plain.wait()
-        async with self._adapters.using(adapter) as name:
-            yield name
-        # Not after a failure or a cancel: nobody tells when the server has let go of its row, so
-        # that base requests go as zeros for the rest of this connection.
-        self._with_adapters -= 1
+        sent = False
+        try:
+            while self._plain:
+                self._no_plain.clear()
+                await self._no_plain.wait()
+            async with self._adapters.using(adapter) as name:
+                sent = True
+                yield name
+                sent = False
+        finally:
+            if not sent:
+                self._with_adapters -= 1
 
 
 def make_zeros(folder: Path, base_model_id: str, shapes: Shapes) -> AdapterRef:

@@ -15,6 +15,7 @@ import os
 import shutil
 import tempfile
 from contextlib import suppress
+from errno import ENOENT
 from pathlib import Path
 
 from rune_engine.errors import AdapterCorruptedError
@@ -57,6 +58,9 @@ class Staging:
             AdapterCorruptedError: its files cannot be read.
         """
         try:
+            for name in (CONFIG, WEIGHTS):
+                if not (adapter.path / name).is_file():  # a pipe would never end
+                    raise FileNotFoundError(ENOENT, "there is no such file", name)
             config = (adapter.path / CONFIG).read_bytes()
             digest = hashlib.sha256(config).hexdigest()
             folder = self.folder / f"{adapter_key(adapter)}-{digest[:32]}"

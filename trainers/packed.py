@@ -1,0 +1,193 @@
+"""Networks of the Llama family, run over packed sequences with the modules Transformers loaded.
+
+Sequences lie end to end, so that nothing is computed for padding; the last layer's second half is
+computed only where there is a target. Equal to Transformers' own forward pass up to rounding, which
+tests hold. Networks that are not of a known kind take Transformers' way: see `steps`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+from torch.utils.checkpoint import checkpoint
+
+from trainers.attention import Attention, Span
+from trainers.kernels import FrozenLinear, LoraLinear, RmsNorm, Rotate, SwiGlu, WeightOf
+from trainers.tokens import IGNORED, Example, round_up
+
+FAMILY = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+"""`model_type`s whose layers are the one below."""
+
+_TOKEN_STEP = 128
+"""Counts of tokens are rounded up: a processor's matrix library compiles a kernel for every new
+shape, which costs ten times the product itself in a small network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """Sequences end to end, filled up with tokens that nothing reads.
+
+    `ids` and `positions` are (tokens,). `wanted` are the positions whose next token is a target,
+    rounded up in number with the first position; `labels` are those targets alone.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    spans: tuple[Span, ...]
+    wanted: Tensor
+    labels: Tensor
+
+    @property
+    def targets(self) -> int:
+        return len(self.labels)
+
+
+def pack(examples: Sequence[Example], pad_id: int) -> Pack:
+    """Lay examples end to end."""
+    ids = torch.tensor([token for example in examples for token in example.ids])
+    labels = torch.tensor([label for example in examples for label in example.labels])
+    spans: list[Span] = []
+    for example in examples:
+        start = spans[-1].start + spans[-1].length if spans else 0
+        spans.append(Span(start, len(example.ids), _reach(len(example.ids))))
+    # No sequence's first token is a target: nothing before it is its own.
+    labels[[span.start for span in spans]] = IGNORED
+    targets = (labels != IGNORED).nonzero().squeeze(1)
+    end = round_up(max(span.start + span.reach for span in spans), _TOKEN_STEP)
+    positions = torch.cat([torch.arange(span.length) for span in spans])
+    return Pack(
+        ids=pad(ids, (0, end - len(ids)), value=pad_id),
+        positions=pad(positions, (0, end - len(ids))),
+        spans=tuple(spans),
+        wanted=pad(targets - 1, (0, -len(targets) % _TOKEN_STEP)),
+        labels=labels[targets],
+    )
+
+
+def _reach(length: int) -> int:
+    """A length rounded up by at most an eighth, so that there are few."""
+    return round_up(length, max(32, 1 << (length.bit_length() - 3)))
+
+
+def is_known(network: Any) -> bool:
+    """Whether `target_states` can run this network."""
+    config = network.config
+    sliding = "sliding_attention" in (getattr(config, "layer_types", None) or ())
+    return (
+        config.model_type in FAMILY
+        and config.hidden_act == "silu"
+        and not config.attention_dropout
+        and not sliding
+        and (config.model_type != "mistral" or config.sliding_window is None)
+    )
+
+
+def target_states(network: Any, batch: Pack, *, checkpointed: bool = False) -> Tensor:
+    """The last hidden states where a target follows, (targets, hidden).
+
+    Args:
+        checkpointed: keep only the layers' inputs, and compute the rest again for the gradient.
+    """
+    decoder = network.model
+    states = decoder.embed_tokens(batch.ids)
+    dtype = states.dtype
+    states = states.float()
+    cos, sin = decoder.rotary_emb(states, batch.positions.unsqueeze(0))
+    half = cos.shape[-1] // 2
+    rotation = (cos[0, :, None, :half].contiguous(), sin[0, :, None, :half].contiguous())
+    last = len(decoder.layers) - 1
+    for number, layer in enumerate(decoder.layers):
+        rows = batch.wanted if number == last else None
+        run = partial(_layer, layer, rotation=rotation, batch=batch, rows=rows, dtype=dtype)
+        if checkpointed and torch.is_grad_enabled():
+            states = checkpoint(run, states, use_reentrant=False)
+        else:
+            states = run(states)
+    return _norm(decoder.norm, states, dtype)[: batch.targets]
+
+
+def _layer(
+    layer: Any,
+    states: Tensor,
+    *,
+    rotation: tuple[Tensor, Tensor],
+    batch: Pack,
+    rows: Tensor | None,
+    dtype: torch.dtype,
+) -> Tensor:
+    """One decoder layer; with `rows`, what comes after attention is for those tokens alone."""
+    attention = layer.self_attn
+    inputs = _norm(layer.input_layernorm, states, dtype)
+    q, k, v = (
+        _linear(projection, inputs).view(len(inputs), -1, attention.head_dim)
+        for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
+    )
+    if hasattr(attention, "q_norm"):
+        q, k = _norm(attention.q_norm, q, dtype), _norm(attention.k_norm, k, dtype)
+    q, k = _apply(Rotate, q, *rotation), _apply(Rotate, k, *rotation)
+    attended = _apply(Attention, q, k, v, batch.spans, attention.scaling).flatten(1)
+    if rows is not None:
+        attended, states = attended[rows], states[rows]
+    states = states + _linear(attention.o_proj, attended)
+    inputs = _norm(layer.post_attention_layernorm, states, dtype)
+    mlp = layer.mlp
+    gated = _apply(SwiGlu, _linear(mlp.gate_proj, inputs), _linear(mlp.up_proj, inputs))
+    return states + _linear(mlp.down_proj, gated)
+
+
+def _norm(module: Any, states: Tensor, dtype: torch.dtype) -> Tensor:
+    return _apply(RmsNorm, states, module.weight, module.variance_epsilon, dtype)
+
+
+def _linear(module: Any, inputs: Tensor) -> Tensor:
+    """A linear layer, with its adapter where it has one; frozen apart from that."""
+    if not hasattr(module, "lora_A"):
+        return _apply(FrozenLinear, inputs, weight_of(module), module.bias)
+    [name] = module.active_adapters
+    base = module.get_base_layer()
+    if not isinstance(module.lora_dropout[name], nn.Identity):
+        found: Tensor = module(inputs)
+        return found.to(inputs.dtype)
+    a, b = module.lora_A[name].weight, module.lora_B[name].weight
+    given, scale = weight_of(base), float(module.scaling[name])
+    if name not in module.lora_magnitude_vector:
+        return _apply(LoraLinear, inputs, given, base.bias, a, b, scale)
+    turned = _apply(LoraLinear, inputs, given, None, a, b, scale)
+    magnitude = module.lora_magnitude_vector[name].weight
+    gain: Tensor = magnitude / turned_norms(given(), a, b, scale)
+    rescaled: Tensor = turned * gain.to(turned.dtype)
+    return rescaled if base.bias is None else rescaled + base.bias
+
+
+@torch.no_grad()
+def turned_norms(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """Norms of the rows of W + scale B A, (out,) float32, without forming the sum.
+
+    DoRA (Liu et al. 2024, section 4.3) takes them for constants in the gradient.
+    """
+    across = (weight @ a.to(weight.dtype).T).float()
+    update = scale**2 * ((b @ (a @ a.T)) * b).sum(1)
+    squares = torch.linalg.vector_norm(weight, dim=1, dtype=torch.float32).square()
+    norms: Tensor = (squares + 2 * scale * (across * b).sum(1) + update).clamp(min=1e-12).sqrt()
+    return norms
+
+
+def weight_of(module: Any) -> WeightOf:
+    """Gives the frozen weight of a linear layer, unpacked when it is quantised."""
+    weight = module.weight
+    if getattr(weight, "quant_state", None) is None:
+        return lambda: weight
+    from bitsandbytes.functional import dequantize_4bit
+
+    return lambda: dequantize_4bit(weight.data, weight.quant_state)
+
+
+def _apply(function: Any, *inputs: Any) -> Tensor:
+    run: Callable[..., Tensor] = function.apply
+    return run(*inputs)
