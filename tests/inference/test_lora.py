@@ -238,7 +238,7 @@ def test_other_precisions_answer_with_the_right_adapter(
 ) -> None:
     if precision == "nf4":
         pytest.importorskip("bitsandbytes")
-    model = local_model(base_folder, precision=precision)
+    model = local_model(base_folder, precision=precision, prefix_bytes=0)
     dora = make_adapter(f"dora-{precision}", seed=8, use_dora=True)
     base, adapted, turned, again = (
         answers(model, [(ask("add", logprobs=True), adapter)])[0]
