@@ -1,8 +1,8 @@
 """What a safetensors file says it holds, checked in pure Python before any loader sees it.
 
 Reads the header of https://huggingface.co/docs/safetensors: eight bytes of little-endian length,
-that much JSON, then the tensors' bytes without a gap. Knows matrices of floating-point numbers,
-which is all that a LoRA has; nothing of torch, of adapters or of paths.
+that much JSON, then the tensors' bytes without a gap. Knows matrices and vectors of floating-point
+numbers, which is all that a LoRA has; nothing of torch, of adapters or of paths.
 """
 
 from __future__ import annotations
@@ -32,19 +32,22 @@ class TensorFileError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """One tensor of a file: `start` and `stop` count from the file's first byte."""
+    """One matrix, or vector, of a file: `start` and `stop` count from the file's first byte."""
 
     dtype: DType
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     start: int
     stop: int
+
+
+_Length = Annotated[int, Field(ge=1)]
 
 
 class _Tensor(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     dtype: DType
-    shape: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+    shape: Annotated[tuple[_Length, ...], Field(min_length=1, max_length=2)]
     data_offsets: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
 
 

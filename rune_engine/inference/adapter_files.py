@@ -33,7 +33,7 @@ WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 _MAX_CONFIG_BYTES = 1024**2
 _NAME = re.compile(
-    r"base_model\.model\.(?P<module>[A-Za-z0-9_.]{1,500})\.lora_(?P<side>[AB])\.weight"
+    r"base_model\.model\.(?P<module>[A-Za-z0-9_.]{1,500})\.lora_(?P<side>[AB]|magnitude_vector)(?:\.weight)?"
 )
 _SETTLED_SECONDS = 1.0
 """A file that changed later than this ago may change again without its times telling."""
@@ -43,11 +43,15 @@ _Identity = tuple[int, int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class LoraPair:
-    """A module's two matrices, A as [rank, in] and B as [out, rank], and what scales them."""
+    """A module's two matrices, A as [rank, in] and B as [out, rank], and what scales them.
+
+    With DoRA, `magnitude` is the length that each row of the whole weight gets, [out].
+    """
 
     a: Matrix
     b: Matrix
     scaling: float
+    magnitude: Matrix | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,19 +225,40 @@ def _pairs(adapter: AdapterRef, data: bytearray, lora: LoraSettings) -> dict[str
         module, side = match["module"], match["side"]
         if not lora.targets(module):
             raise corrupted(adapter, f"{name!r} belongs to none of the target modules")
-        if matrix.shape[0 if side == "A" else 1] != lora.rank(module):
-            rank = lora.rank(module)
-            raise corrupted(adapter, f"{name!r} has shape {matrix.shape}, but the rank is {rank}")
-        sides.setdefault(module, {})[side] = matrix
-    lonely = [module for module, found in sides.items() if len(found) != 2]
-    if lonely or not sides:
-        reason = f"{lonely[0]!r} lacks one of its matrices" if lonely else "it is empty"
+        if problem := _shape_problem(matrix.shape, side, lora.rank(module)):
+            raise corrupted(adapter, f"{name!r} has shape {matrix.shape}, but {problem}")
+        if side in sides.setdefault(module, {}):
+            raise corrupted(adapter, f"{name!r} stands there twice")
+        sides[module][side] = matrix
+    if not sides:
+        raise corrupted(adapter, "it is empty")
+    return {module: _pair(adapter, module, found, lora) for module, found in sides.items()}
+
+
+def _shape_problem(shape: tuple[int, ...], side: str, rank: int) -> str | None:
+    if side == "magnitude_vector":
+        return None if len(shape) == 1 else "it should be a vector"
+    if len(shape) != 2:
+        return "it should be a matrix"
+    return None if shape[0 if side == "A" else 1] == rank else f"the rank is {rank}"
+
+
+def _pair(
+    adapter: AdapterRef, module: str, found: dict[str, Matrix], lora: LoraSettings
+) -> LoraPair:
+    whole = {"A", "B", "magnitude_vector"} if lora.use_dora else {"A", "B"}
+    if found.keys() != whole:
+        kind = "a DoRA has" if lora.use_dora else "a LoRA has"
+        reason = f"{module!r} has {sorted(found)} where {kind} {sorted(whole)}"
         raise corrupted(adapter, reason)
-    return {m: LoraPair(found["A"], found["B"], lora.scaling(m)) for m, found in sides.items()}
+    magnitude = found.get("magnitude_vector")
+    if magnitude is not None and magnitude.shape[0] != found["B"].shape[0]:
+        raise corrupted(adapter, f"{module!r} has not one magnitude for each row of B")
+    return LoraPair(found["A"], found["B"], lora.scaling(module), magnitude)
 
 
 def _check_numbers(adapter: AdapterRef, data: bytearray, pairs: Mapping[str, LoraPair]) -> None:
     for module, pair in pairs.items():
-        for matrix in (pair.a, pair.b):
+        for matrix in filter(None, (pair.a, pair.b, pair.magnitude)):
             if not all_finite(memoryview(data)[matrix.start : matrix.stop], matrix.dtype):
                 raise corrupted(adapter, f"a weight of {module!r} is not a finite number")

@@ -15,9 +15,9 @@ import torch
 from torch.nn.functional import linear
 
 from rune_engine.inference.adapter_files import AdapterFile, LoraPair
+from rune_engine.tensor_files import Matrix
 
 _DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-_Weights = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,24 @@ class Part:
 
     key: str
     rows: slice | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    """What a layer's answer becomes: `gain` times it, plus `shift`, plus x A^T B^T.
+
+    The scaling is part of `b`, which is B^T. A plain LoRA has neither gain nor shift.
+    """
+
+    a: torch.Tensor
+    b: torch.Tensor
+    gain: torch.Tensor | None = None
+    shift: torch.Tensor | None = None
+
+    @property
+    def nbytes(self) -> int:
+        tensors = (self.a, self.b, self.gain, self.shift)
+        return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
 
 class LoraLayers:
@@ -64,11 +82,11 @@ class LoraLayers:
         data = torch.frombuffer(file.data, dtype=torch.uint8).to(device)
         taken = 0
         for name, pair in file.pairs.items():
-            a, b = self._matrices(data, pair)
             if name not in self._adapted:
                 self._adapt(name)
-            self._adapted[name][key] = (a, b.t())
-            taken += a.nbytes + b.nbytes
+            weights = self._weights(self._linear[name], data, pair)
+            self._adapted[name][key] = weights
+            taken += weights.nbytes
         return taken
 
     def unload(self, key: str) -> None:
@@ -80,18 +98,21 @@ class LoraLayers:
         """From now on every forward has these adapters on; rows in no part have none."""
         self._selection[0] = parts
 
-    def _matrices(self, data: torch.Tensor, pair: LoraPair) -> _Weights:
-        """A, and B with the scaling in it; they may share memory with `data`, which is ours."""
-        a, b = (
-            self._typed(data[m.start : m.stop], _DTYPES[m.dtype]).view(m.shape)
-            for m in (pair.a, pair.b)
-        )
-        return a.to(self._dtype), b.mul_(pair.scaling).to(self._dtype)
+    def _weights(self, layer: torch.nn.Linear, data: torch.Tensor, pair: LoraPair) -> _Weights:
+        """The pair's matrices; they may share memory with `data`, which is ours."""
+        a, b = self._typed(data, pair.a), self._typed(data, pair.b).mul_(pair.scaling)
+        if pair.magnitude is None:
+            return _Weights(a.to(self._dtype), b.to(self._dtype).t())
+        gain = self._typed(data, pair.magnitude).float() / _lengths(layer, a.float(), b.float())
+        shift = None if layer.bias is None else ((1 - gain) * layer.bias).to(self._dtype)
+        b = b * gain.unsqueeze(1)
+        return _Weights(a.to(self._dtype), b.to(self._dtype).t(), gain.to(self._dtype), shift)
 
     @staticmethod
-    def _typed(data: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        aligned = data.storage_offset() % dtype.itemsize == 0
-        return (data if aligned else data.clone()).view(dtype)
+    def _typed(data: torch.Tensor, matrix: Matrix) -> torch.Tensor:
+        dtype, part = _DTYPES[matrix.dtype], data[matrix.start : matrix.stop]
+        aligned = matrix.start % dtype.itemsize == 0
+        return (part if aligned else part.clone()).view(dtype).view(matrix.shape)
 
     def _adapt(self, name: str) -> None:
         weights: dict[str, _Weights] = {}
@@ -109,13 +130,36 @@ def _with_adapters(
         """`x` is [rows, tokens, in]; the answer is [rows, tokens, out]."""
         out = base(x)
         for part in selection[0]:
-            if (pair := weights.get(part.key)) is not None:
-                a, b = pair
+            if (own := weights.get(part.key)) is not None:
                 rows_in, rows_out = (
                     (x, out) if part.rows is None else (x[part.rows], out[part.rows])
                 )
-                low = linear(rows_in.reshape(-1, rows_in.shape[-1]), a)
-                rows_out.view(-1, rows_out.shape[-1]).addmm_(low, b)
+                if own.gain is not None:
+                    rows_out.mul_(own.gain)
+                if own.shift is not None:
+                    rows_out.add_(own.shift)
+                low = linear(rows_in.reshape(-1, rows_in.shape[-1]), own.a)
+                rows_out.view(-1, rows_out.shape[-1]).addmm_(low, own.b)
         return out
 
     return forward
+
+
+@torch.inference_mode()
+def _lengths(layer: torch.nn.Linear, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Of each row of W + B A, [out], without forming the product (DoRA, Liu et al. 2024)."""
+    weight = _full(layer).float()
+    both = (b * linear(weight, a)).sum(1)
+    own = ((b @ (a @ a.T)) * b).sum(1)
+    return (weight.square().sum(1) + 2 * both + own).clamp(min=0).sqrt()
+
+
+def _full(layer: torch.nn.Linear) -> torch.Tensor:
+    """The layer's weight as numbers, [out, in]; bitsandbytes keeps four bits of each."""
+    weight: Any = layer.weight
+    if (state := getattr(weight, "quant_state", None)) is None:
+        return layer.weight
+    from bitsandbytes.functional import dequantize_4bit
+
+    full: torch.Tensor = dequantize_4bit(weight.data, state)
+    return full

@@ -2,7 +2,7 @@
 
 PEFT obeys whatever stands there, and some of it changes the shared base model
 (`init_lora_weights: "pissa"`, `layer_replication`) or everybody's answers (`lora_alpha: NaN`).
-A plain LoRA with patterns of ranks and alphas is served; anything else that is switched on is
+A plain LoRA with patterns of ranks and alphas is served, and DoRA; whatever else is switched on is
 refused. Knows JSON; nothing of files, torch or PEFT.
 """
 
@@ -62,6 +62,7 @@ class LoraSettings(BaseModel):
     lora_alpha: _Alpha
     target_modules: Annotated[list[_Module], Field(min_length=1, max_length=2000)]
     use_rslora: bool = False
+    use_dora: bool = False
     rank_pattern: dict[_Pattern, _Rank] = {}
     alpha_pattern: dict[_Pattern, _Alpha] = {}
     bias: Literal["none"] = "none"

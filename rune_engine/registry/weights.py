@@ -15,7 +15,8 @@ from rune_engine.registry.lora_config import LoraAdapterConfig
 from rune_engine.tensor_files import Matrix, TensorFileError, read_matrices
 
 _NAME = re.compile(
-    r"(?P<module>[A-Za-z0-9_.]{1,500})\.lora_(?:embedding_)?(?P<side>[AB])(?:\.weight)?"
+    r"(?P<module>[A-Za-z0-9_.]{1,500})\.lora_(?:embedding_)?(?P<side>[AB]|magnitude_vector)"
+    r"(?:\.weight)?"
 )
 
 
@@ -50,12 +51,18 @@ def _check_names(matrices: dict[str, Matrix], lora: LoraAdapterConfig) -> None:
         module, side = match["module"], match["side"]
         if not any(f".{module}".endswith(f".{target}") for target in lora.target_modules):
             raise _unusable(f"{name!r} belongs to none of the target modules")
-        if matrix.shape[0 if side == "A" else 1] != lora.r:
+        if side == "magnitude_vector":
+            if len(matrix.shape) != 1:
+                raise _unusable(f"{name!r} has shape {matrix.shape}, which is no vector's")
+        elif len(matrix.shape) != 2 or matrix.shape[0 if side == "A" else 1] != lora.r:
             raise _unusable(f"{name!r} has shape {matrix.shape}, but the rank is {lora.r}")
         sides.setdefault(module, set()).add(side)
-    lonely = [module for module, found in sides.items() if found != {"A", "B"}]
+    whole = {"A", "B", "magnitude_vector"} if lora.use_dora else {"A", "B"}
+    lonely = [module for module, found in sides.items() if found != whole]
     if lonely or not sides:
-        raise _unusable(f"{lonely[0]!r} lacks one of its matrices" if lonely else "it is empty")
+        raise _unusable(
+            f"{lonely[0]!r} lacks one of {sorted(whole)}, or has more" if lonely else "it is empty"
+        )
 
 
 def _unusable(problem: str) -> InvalidInputError:
