@@ -7,7 +7,8 @@ read them. Tensors are packed: (tokens, features), without padding. Knows no mod
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,51 +20,82 @@ WeightOf = Callable[[], Tensor]
 """Gives a frozen weight, (out, in); a quantised one is unpacked anew at every call."""
 
 
-class LoraLinear(Function):
-    """x W^T + bias + scale (x A^T) B^T; gradients for x, A and B (Hu et al. 2021)."""
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A frozen linear layer, and what the product of its adapter's matrices is scaled by."""
+
+    weight_of: WeightOf
+    bias: Tensor | None
+    scale: float | None
+
+
+class Linears(Function):
+    """Several linear layers of one input: x W^T + bias + scale (x A^T) B^T (Hu et al. 2021).
+
+    After the layers come A and B of each that has a scale, in turn. The gradients are for x and
+    those; the adapters' inner products are made in one.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        weight_of: WeightOf,
-        bias: Tensor | None,
-        a: Tensor,
-        b: Tensor,
-        scale: float,
-    ) -> Tensor:
-        down, up = a.to(x.dtype), (b * scale).to(x.dtype)
-        inner = x @ down.T
-        y = torch.nn.functional.linear(x, weight_of(), bias)
-        ctx.save_for_backward(x, inner, a, b)
-        ctx.weight_of, ctx.scale = weight_of, scale
-        return y.addmm_(inner, up.T)
+        ctx: Any, x: Tensor, layers: Sequence[Linear], *matrices: Tensor
+    ) -> tuple[Tensor, ...]:
+        downs, ups = _narrowed(x.dtype, layers, matrices)
+        ranks = [up.shape[1] for up in ups]
+        inner = x @ downs.T if ranks else x.new_empty(len(x), 0)
+        inners = iter(zip(inner.split(ranks, dim=1), ups, strict=True) if ranks else ())
+        outs = []
+        for layer in layers:
+            out = torch.nn.functional.linear(x, layer.weight_of(), layer.bias)
+            if layer.scale is not None:
+                part, up = next(inners)
+                out.addmm_(part, up.T)
+            outs.append(out)
+        # Without an adapter there is no gradient that needs the input.
+        ctx.save_for_backward(*((x, inner, *matrices) if ranks else ()))
+        ctx.layers, ctx.dtype = layers, x.dtype
+        return tuple(outs)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (grad,) = grads
-        x, inner, a, b = ctx.saved_tensors
-        down, up = a.to(x.dtype), (b * ctx.scale).to(x.dtype)
-        grad_inner = grad @ up
-        grad_b = (grad.T @ inner).to(b.dtype) * ctx.scale
-        grad_a = (grad_inner.T @ x).to(a.dtype)
-        grad_x = None
-        if ctx.needs_input_grad[0]:
-            grad_x = (grad @ ctx.weight_of()).addmm_(grad_inner, down)
-        return grad_x, None, None, grad_a, grad_b, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        layers: Sequence[Linear] = ctx.layers
+        x, inner, *matrices = ctx.saved_tensors or (None, None)
+        downs, ups = _narrowed(ctx.dtype, layers, matrices)
+        adapted = [g for g, layer in zip(grads, layers, strict=True) if layer.scale is not None]
+        parts = [grad @ up for grad, up in zip(adapted, ups, strict=True)]
+        grad_inner = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0] if parts else None
+        for_matrices: list[Tensor] = []
+        if grad_inner is not None:
+            ranks = [up.shape[1] for up in ups]
+            for_downs = (grad_inner.T @ x).float().split(ranks)
+            inners = inner.split(ranks, dim=1)
+            scales = [layer.scale for layer in layers if layer.scale is not None]
+            for for_down, grad, part, scale in zip(for_downs, adapted, inners, scales, strict=True):
+                for_matrices += [for_down, (grad.T @ part).float().mul_(scale)]
+        grad_x = _for_input(grads, layers, grad_inner, downs) if ctx.needs_input_grad[0] else None
+        return grad_x, None, *for_matrices
 
 
-class FrozenLinear(Function):
-    """x W^T + bias with a gradient for x alone; nothing is kept of x."""
+def _narrowed(
+    dtype: torch.dtype, layers: Sequence[Linear], matrices: Sequence[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    """All A, one below the other, and each B with its scale in it, in the precision of the rest."""
+    scales = [layer.scale for layer in layers if layer.scale is not None]
+    ups = [(b * scale).to(dtype) for b, scale in zip(matrices[1::2], scales, strict=True)]
+    downs = list(matrices[::2])
+    return torch.cat(downs).to(dtype) if downs else torch.empty(0), ups
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight_of: WeightOf, bias: Tensor | None) -> Tensor:
-        ctx.weight_of = weight_of
-        return torch.nn.functional.linear(x, weight_of(), bias)
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return grads[0] @ ctx.weight_of(), None, None
+def _for_input(
+    grads: Sequence[Tensor], layers: Sequence[Linear], grad_inner: Tensor | None, downs: Tensor
+) -> Tensor:
+    first, *rest = (
+        (grad, layer.weight_of()) for grad, layer in zip(grads, layers, strict=True)
+    )
+    found = first[0] @ first[1]
+    for grad, weight in rest:
+        found.addmm_(grad, weight)
+    return found if grad_inner is None else found.addmm_(grad_inner, downs)
 
 
 class RmsNorm(Function):
@@ -118,9 +150,9 @@ class Rotate(Function):
 
 
 def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    first, second = x.chunk(2, dim=-1)
-    out = torch.empty_like(x)
-    half = x.shape[-1] // 2
-    out[..., :half] = (first * cos).sub_(second * sin)
-    out[..., half:] = (second * cos).add_(first * sin)
-    return out
+    first, second = x.float().chunk(2, dim=-1)
+    turned = (
+        (first * cos).addcmul_(second, sin, value=-1.0),
+        (second * cos).addcmul_(first, sin),
+    )
+    return torch.cat(turned, dim=-1).to(x.dtype)

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
-from trainers.attention import Attention, Span
-from trainers.kernels import FrozenLinear, LoraLinear, RmsNorm, Rotate, SwiGlu, WeightOf
+from trainers.attention import Attention, Group, groups_of
+from trainers.kernels import Linear, Linears, RmsNorm, Rotate, SwiGlu, WeightOf
 from trainers.tokens import IGNORED, Example, round_up
 
 FAMILY = frozenset({"llama", "mistral", "qwen2", "qwen3"})
@@ -39,7 +39,7 @@ class Pack:
 
     ids: Tensor
     positions: Tensor
-    spans: tuple[Span, ...]
+    groups: list[Group]
     wanted: Tensor
     labels: Tensor
 
@@ -52,27 +52,18 @@ def pack(examples: Sequence[Example], pad_id: int) -> Pack:
     """Lay examples end to end."""
     ids = torch.tensor([token for example in examples for token in example.ids])
     labels = torch.tensor([label for example in examples for label in example.labels])
-    spans: list[Span] = []
-    for example in examples:
-        start = spans[-1].start + spans[-1].length if spans else 0
-        spans.append(Span(start, len(example.ids), _reach(len(example.ids))))
+    groups, total = groups_of([len(example.ids) for example in examples])
+    positions = torch.cat([torch.arange(len(example.ids)) for example in examples])
     # No sequence's first token is a target: nothing before it is its own.
-    labels[[span.start for span in spans]] = IGNORED
-    targets = (labels != IGNORED).nonzero().squeeze(1)
-    end = round_up(max(span.start + span.reach for span in spans), _TOKEN_STEP)
-    positions = torch.cat([torch.arange(span.length) for span in spans])
+    targets = ((labels != IGNORED) & (positions > 0)).nonzero().squeeze(1)
+    end = round_up(total, _TOKEN_STEP)
     return Pack(
         ids=pad(ids, (0, end - len(ids)), value=pad_id),
         positions=pad(positions, (0, end - len(ids))),
-        spans=tuple(spans),
+        groups=groups,
         wanted=pad(targets - 1, (0, -len(targets) % _TOKEN_STEP)),
         labels=labels[targets],
     )
-
-
-def _reach(length: int) -> int:
-    """A length rounded up by at most an eighth, so that there are few."""
-    return round_up(length, max(32, 1 << (length.bit_length() - 3)))
 
 
 def is_known(network: Any) -> bool:
@@ -124,44 +115,62 @@ def _layer(
     """One decoder layer; with `rows`, what comes after attention is for those tokens alone."""
     attention = layer.self_attn
     inputs = _norm(layer.input_layernorm, states, dtype)
-    q, k, v = (
-        _linear(projection, inputs).view(len(inputs), -1, attention.head_dim)
-        for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
-    )
+    made = _linears(inputs, attention.q_proj, attention.k_proj, attention.v_proj)
+    q, k, v = (each.view(len(inputs), -1, attention.head_dim) for each in made)
     if hasattr(attention, "q_norm"):
         q, k = _norm(attention.q_norm, q, dtype), _norm(attention.k_norm, k, dtype)
     q, k = _apply(Rotate, q, *rotation), _apply(Rotate, k, *rotation)
-    attended = _apply(Attention, q, k, v, batch.spans, attention.scaling).flatten(1)
+    attended = _apply(Attention, q, k, v, batch.groups, attention.scaling).flatten(1)
     if rows is not None:
         attended, states = attended[rows], states[rows]
-    states = states + _linear(attention.o_proj, attended)
+    states = states + _linears(attended, attention.o_proj)[0]
     inputs = _norm(layer.post_attention_layernorm, states, dtype)
     mlp = layer.mlp
-    gated = _apply(SwiGlu, _linear(mlp.gate_proj, inputs), _linear(mlp.up_proj, inputs))
-    return states + _linear(mlp.down_proj, gated)
+    gated = _apply(SwiGlu, *_linears(inputs, mlp.gate_proj, mlp.up_proj))
+    return states + _linears(gated, mlp.down_proj)[0]
 
 
 def _norm(module: Any, states: Tensor, dtype: torch.dtype) -> Tensor:
     return _apply(RmsNorm, states, module.weight, module.variance_epsilon, dtype)
 
 
-def _linear(module: Any, inputs: Tensor) -> Tensor:
-    """A linear layer, with its adapter where it has one; frozen apart from that."""
-    if not hasattr(module, "lora_A"):
-        return _apply(FrozenLinear, inputs, weight_of(module), module.bias)
+def _linears(inputs: Tensor, *modules: Any) -> tuple[Tensor, ...]:
+    """Linear layers of one input, with their adapters; frozen apart from those."""
+    if any(_has_dropout(module) for module in modules):
+        return tuple(module(inputs).to(inputs.dtype) for module in modules)
+    layers, matrices = [], []
+    for module in modules:
+        base, name = module, None
+        if hasattr(module, "lora_A"):
+            [name] = module.active_adapters
+            base = module.get_base_layer()
+            matrices += [module.lora_A[name].weight, module.lora_B[name].weight]
+        scale = None if name is None else float(module.scaling[name])
+        bias = None if _magnitude(module) is not None else base.bias
+        layers.append(Linear(weight_of(base), bias, scale))
+    made: tuple[Tensor, ...] = Linears.apply(inputs, layers, *matrices)
+    return tuple(_rescaled(out, module) for out, module in zip(made, modules, strict=True))
+
+
+def _has_dropout(module: Any) -> bool:
+    return any(not isinstance(d, nn.Identity) for d in getattr(module, "lora_dropout", {}).values())
+
+
+def _magnitude(module: Any) -> Any:
+    """DoRA's magnitudes of this layer; None for any other."""
+    vectors = getattr(module, "lora_magnitude_vector", None)
+    return vectors[module.active_adapters[0]].weight if vectors else None
+
+
+def _rescaled(out: Tensor, module: Any) -> Tensor:
+    """With DoRA, the rows of the turned weight are brought to its magnitudes."""
+    magnitude = _magnitude(module)
+    if magnitude is None:
+        return out
     [name] = module.active_adapters
-    base = module.get_base_layer()
-    if not isinstance(module.lora_dropout[name], nn.Identity):
-        found: Tensor = module(inputs)
-        return found.to(inputs.dtype)
-    a, b = module.lora_A[name].weight, module.lora_B[name].weight
-    given, scale = weight_of(base), float(module.scaling[name])
-    if name not in module.lora_magnitude_vector:
-        return _apply(LoraLinear, inputs, given, base.bias, a, b, scale)
-    turned = _apply(LoraLinear, inputs, given, None, a, b, scale)
-    magnitude = module.lora_magnitude_vector[name].weight
-    gain: Tensor = magnitude / turned_norms(given(), a, b, scale)
-    rescaled: Tensor = turned * gain.to(turned.dtype)
+    a, b, base = module.lora_A[name].weight, module.lora_B[name].weight, module.get_base_layer()
+    norms = turned_norms(weight_of(base)(), a, b, float(module.scaling[name]))
+    rescaled: Tensor = out * (magnitude / norms).to(out.dtype)
     return rescaled if base.bias is None else rescaled + base.bias
 
 
