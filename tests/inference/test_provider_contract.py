@@ -190,8 +190,9 @@ async def test_a_thousand_calls_in_any_order_never_get_anothers_memory(backend: 
         known += await backend.provider.generate([request], adapter=adapter)
     assert known[0].text != known[len(requests)].text
     chosen = random.Random(7)
+    most = 1000 if backend.has_logprobs else 200  # what tells none is a stand-in, and slow at HTTP
     done = 0
-    while done < 1000:
+    while done < most:
         numbers = chosen.choices(range(len(calls)), k=chosen.randint(1, 12))
         answers = await asyncio.gather(*(_asked(backend, *calls[n], n % 5 == 0) for n in numbers))
         for number, answer in zip(numbers, answers, strict=True):
