@@ -57,7 +57,7 @@ def groups_of(lengths: Sequence[int]) -> tuple[list[Group], int]:
 
 def _reach(length: int) -> int:
     """A length rounded up by at most an eighth, or to a multiple of 32."""
-    return round_up(length, max(32, 1 << (length.bit_length() - 3)))
+    return round_up(length, 1 << max(5, length.bit_length() - 3))
 
 
 def _group(spans: Sequence[tuple[int, int]], reach: int) -> Group:

@@ -22,17 +22,17 @@ WeightOf = Callable[[], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """A frozen linear layer, and what the product of its adapter's matrices is scaled by."""
+    """A frozen linear layer; its adapter's product is multiplied by `scale`, 0.0 is no adapter."""
 
     weight_of: WeightOf
     bias: Tensor | None
-    scale: float | None
+    scale: float
 
 
 class Linears(Function):
     """Several linear layers of one input: x W^T + bias + scale (x A^T) B^T (Hu et al. 2021).
 
-    After the layers come A and B of each that has a scale, in turn. The gradients are for x and
+    After the layers come A and B of each that has an adapter, in turn. The gradients are for x and
     those; the adapters' inner products are made in one.
     """
 
@@ -43,11 +43,11 @@ class Linears(Function):
         downs, ups = _narrowed(x.dtype, layers, matrices)
         ranks = [up.shape[1] for up in ups]
         inner = x @ downs.T if ranks else x.new_empty(len(x), 0)
-        inners = iter(zip(inner.split(ranks, dim=1), ups, strict=True) if ranks else ())
+        inners = iter(zip(torch.split(inner, ranks, dim=1), ups, strict=True) if ranks else ())
         outs = []
         for layer in layers:
             out = torch.nn.functional.linear(x, layer.weight_of(), layer.bias)
-            if layer.scale is not None:
+            if layer.scale:
                 part, up = next(inners)
                 out.addmm_(part, up.T)
             outs.append(out)
@@ -59,43 +59,42 @@ class Linears(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         layers: Sequence[Linear] = ctx.layers
-        x, inner, *matrices = ctx.saved_tensors or (None, None)
-        downs, ups = _narrowed(ctx.dtype, layers, matrices)
-        adapted = [g for g, layer in zip(grads, layers, strict=True) if layer.scale is not None]
-        parts = [grad @ up for grad, up in zip(adapted, ups, strict=True)]
-        grad_inner = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0] if parts else None
-        for_matrices: list[Tensor] = []
-        if grad_inner is not None:
-            ranks = [up.shape[1] for up in ups]
-            for_downs = (grad_inner.T @ x).float().split(ranks)
-            inners = inner.split(ranks, dim=1)
-            scales = [layer.scale for layer in layers if layer.scale is not None]
-            for for_down, grad, part, scale in zip(for_downs, adapted, inners, scales, strict=True):
-                for_matrices += [for_down, (grad.T @ part).float().mul_(scale)]
-        grad_x = _for_input(grads, layers, grad_inner, downs) if ctx.needs_input_grad[0] else None
-        return grad_x, None, *for_matrices
+        grad_x = _for_input(grads, layers) if ctx.needs_input_grad[0] else None
+        saved = ctx.saved_tensors
+        if not saved:
+            return grad_x, None
+        x, inner, *matrices = saved
+        downs, ups = _narrowed(x.dtype, layers, matrices)
+        own = [(g, each.scale) for g, each in zip(grads, layers, strict=True) if each.scale]
+        grad_inner = torch.cat([g @ up for (g, _), up in zip(own, ups, strict=True)], dim=1)
+        if grad_x is not None:
+            grad_x.addmm_(grad_inner, downs)
+        ranks = [up.shape[1] for up in ups]
+        for_downs = torch.split((grad_inner.T @ x).float(), ranks)
+        for_ups = (
+            (grad.T @ part).float().mul_(scale)
+            for (grad, scale), part in zip(own, torch.split(inner, ranks, dim=1), strict=True)
+        )
+        pairs = zip(for_downs, for_ups, strict=True)
+        return grad_x, None, *(grad for pair in pairs for grad in pair)
 
 
 def _narrowed(
     dtype: torch.dtype, layers: Sequence[Linear], matrices: Sequence[Tensor]
 ) -> tuple[Tensor, list[Tensor]]:
     """All A, one below the other, and each B with its scale in it, in the precision of the rest."""
-    scales = [layer.scale for layer in layers if layer.scale is not None]
+    scales = [layer.scale for layer in layers if layer.scale]
     ups = [(b * scale).to(dtype) for b, scale in zip(matrices[1::2], scales, strict=True)]
     downs = list(matrices[::2])
     return torch.cat(downs).to(dtype) if downs else torch.empty(0), ups
 
 
-def _for_input(
-    grads: Sequence[Tensor], layers: Sequence[Linear], grad_inner: Tensor | None, downs: Tensor
-) -> Tensor:
-    first, *rest = (
-        (grad, layer.weight_of()) for grad, layer in zip(grads, layers, strict=True)
-    )
-    found = first[0] @ first[1]
-    for grad, weight in rest:
-        found.addmm_(grad, weight)
-    return found if grad_inner is None else found.addmm_(grad_inner, downs)
+def _for_input(grads: Sequence[Tensor], layers: Sequence[Linear]) -> Tensor:
+    """The gradient for the input, without the adapters' share."""
+    found = grads[0] @ layers[0].weight_of()
+    for grad, layer in zip(grads[1:], layers[1:], strict=True):
+        found.addmm_(grad, layer.weight_of())
+    return found
 
 
 class RmsNorm(Function):

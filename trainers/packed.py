@@ -145,10 +145,10 @@ def _linears(inputs: Tensor, *modules: Any) -> tuple[Tensor, ...]:
             [name] = module.active_adapters
             base = module.get_base_layer()
             matrices += [module.lora_A[name].weight, module.lora_B[name].weight]
-        scale = None if name is None else float(module.scaling[name])
+        scale = 0.0 if name is None else float(module.scaling[name])
         bias = None if _magnitude(module) is not None else base.bias
         layers.append(Linear(weight_of(base), bias, scale))
-    made: tuple[Tensor, ...] = Linears.apply(inputs, layers, *matrices)
+    made: tuple[Tensor, ...] = _function(Linears)(inputs, layers, *matrices)
     return tuple(_rescaled(out, module) for out, module in zip(made, modules, strict=True))
 
 
@@ -170,8 +170,9 @@ def _rescaled(out: Tensor, module: Any) -> Tensor:
     [name] = module.active_adapters
     a, b, base = module.lora_A[name].weight, module.lora_B[name].weight, module.get_base_layer()
     norms = turned_norms(weight_of(base)(), a, b, float(module.scaling[name]))
-    rescaled: Tensor = out * (magnitude / norms).to(out.dtype)
-    return rescaled if base.bias is None else rescaled + base.bias
+    # In float32: a factor near 1 would lose what it says.
+    rescaled: Tensor = out * (magnitude / norms)
+    return (rescaled if base.bias is None else rescaled + base.bias).to(out.dtype)
 
 
 @torch.no_grad()
@@ -198,5 +199,10 @@ def weight_of(module: Any) -> WeightOf:
 
 
 def _apply(function: Any, *inputs: Any) -> Tensor:
-    run: Callable[..., Tensor] = function.apply
-    return run(*inputs)
+    found: Tensor = _function(function)(*inputs)
+    return found
+
+
+def _function(function: Any) -> Callable[..., Any]:
+    run: Callable[..., Any] = function.apply
+    return run

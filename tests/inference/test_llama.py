@@ -229,8 +229,12 @@ async def test_a_merged_file_answers_as_its_adapter_does(
 async def test_a_file_of_another_base_model_is_refused(base_folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "other.gguf"
     export_base(base_folder, file, base_model_id="other")
-    with pytest.raises(InvalidInputError, match="other"):
-        await serve(file, tmp_path).generate([ask("add")])
+    provider = serve(file, tmp_path)
+    try:
+        with pytest.raises(InvalidInputError, match="other"):
+            await provider.generate([ask("add")])
+    finally:
+        await provider.close()
 
 
 async def test_a_damaged_base_model_is_told_and_a_mended_one_is_served(
