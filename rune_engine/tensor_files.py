@@ -1,14 +1,13 @@
 """What a safetensors file says it holds, checked in pure Python before any loader sees it.
 
 Reads the header of https://huggingface.co/docs/safetensors: eight bytes of little-endian length,
-that much JSON, then the tensors' bytes without a gap. Knows matrices of floating-point numbers,
-and vectors of them, which is all that a LoRA has; nothing of torch, of adapters or of paths.
+that much JSON, then the tensors' bytes without a gap. Knows matrices and vectors of floating-point
+numbers, which is all that a LoRA has; nothing of torch, of adapters or of paths.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import struct
 from dataclasses import dataclass
 from math import prod
@@ -33,22 +32,22 @@ class TensorFileError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """One tensor of a file: `start` and `stop` count from the file's first byte.
-
-    A vector is a matrix of one row.
-    """
+    """One matrix, or vector, of a file: `start` and `stop` count from the file's first byte."""
 
     dtype: DType
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     start: int
     stop: int
+
+
+_Length = Annotated[int, Field(ge=1)]
 
 
 class _Tensor(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     dtype: DType
-    shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, max_length=2)]
+    shape: Annotated[tuple[_Length, ...], Field(min_length=1, max_length=2)]
     data_offsets: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
 
 
@@ -59,13 +58,8 @@ class _Header(BaseModel):
     metadata: dict[str, str] = Field(default={}, alias="__metadata__")
 
 
-def read_matrices(
-    file: BinaryIO, size: int, vectors: re.Pattern[str] | None = None
-) -> dict[str, Matrix]:
+def read_matrices(file: BinaryIO, size: int) -> dict[str, Matrix]:
     """The matrices of `file`, of `size` bytes, by their names.
-
-    Args:
-        vectors: the names of those that have one dimension; all others have two.
 
     Raises:
         TensorFileError: every byte of the file is not part of exactly one of them.
@@ -77,14 +71,11 @@ def read_matrices(
         raise TensorFileError(f"its header is {length} bytes long in a file of {size}")
     tensors = _parse(file.read(length))
     _check_layout(tensors, size - 8 - length)
-    for name, tensor in tensors.items():
-        if (len(tensor.shape) == 1) != bool(vectors and vectors.fullmatch(name)):
-            raise TensorFileError(f"{name[:200]!r} has the shape {list(tensor.shape)}")
     offset = 8 + length
     return {
         name: Matrix(
             tensor.dtype,
-            (tensor.shape[0] if len(tensor.shape) == 2 else 1, tensor.shape[-1]),
+            tensor.shape,
             offset + tensor.data_offsets[0],
             offset + tensor.data_offsets[1],
         )

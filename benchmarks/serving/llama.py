@@ -32,7 +32,7 @@ from benchmarks.serving.random_models import NANO, SHAPES, make_adapter, make_ba
 from rune_engine.config import ServingSettings
 from rune_engine.gguf.checks import check_base
 from rune_engine.inference.llama import LlamaProvider
-from rune_engine.inference.llama_model import LlamaModel, LlamaSettings
+from rune_engine.inference.llama_model import MAX_LANES, LlamaModel, LlamaSettings
 from rune_engine.inference.llama_native import BATCH_TOKENS, NativeContext, NativeModel, Piece
 from rune_engine.inference.provider import AdapterRef, Generation, GenerationRequest
 
@@ -84,7 +84,7 @@ class Bench:
         self.repeats = 3 if quick else 12 if self.large else 60
         self.folder = folder
         self.base = make_base(shape, folder / "base")
-        self.adapters = [make_adapter(self.base, folder / f"a{n}", n) for n in range(2)]
+        self.adapters = [make_adapter(self.base, folder / f"a{n}", n) for n in range(MAX_LANES + 2)]
         self.chance = random.Random(0)
         self.model = LlamaModel(self.base, self._settings())
         self.file = next((folder / "cache" / "base").glob("*.gguf"))
@@ -125,12 +125,15 @@ class Bench:
 
 
 def switching(bench: Bench) -> dict[str, float]:
-    """The first token of a prompt that nobody knows, with the adapter that is on and the other.
+    """The first token of a prompt that nobody knows, with the adapter of before and with another.
 
     What a switch adds does not depend on the prompt: it shows best with a prompt of one word.
+    `put_on` is between more adapters than have a context of their own.
     """
-    one, other_one = _first_tokens(bench, 1, bench.repeats * (2 if bench.large else 5))
-    stayed, switched = _first_tokens(bench, 100, bench.repeats)
+    repeats = bench.repeats * (2 if bench.large else 5)
+    one, other_one = _first_tokens(bench, 1, repeats, bench.adapters[:2])
+    _, put_on = _first_tokens(bench, 1, repeats, bench.adapters)
+    stayed, switched = _first_tokens(bench, 100, bench.repeats, bench.adapters[:2])
     reloaded = Side()  # as llama-cpp-python changes adapters: by a new Llama
     for adapter in list((bench.folder / "cache" / "adapters").glob("*.gguf"))[:2] * 3:
         with reloaded.timed():
@@ -141,13 +144,15 @@ def switching(bench: Bench) -> dict[str, float]:
     return {
         "switch_extra_ms": extra * 1e3,
         "switch_extra_cpu_ms": _median_gap(other_one.cpu, one.cpu) * 1e3,
+        "put_on_extra_ms": _median_gap(put_on.wall, one.wall) * 1e3,
+        "put_on_extra_cpu_ms": _median_gap(put_on.cpu, one.cpu) * 1e3,
         "first_token_stayed_ms": statistics.median(stayed.wall) * 1e3,
         "first_token_switched_ms": statistics.median(switched.wall) * 1e3,
         "switched_over_stayed": statistics.median(after / before for after, before in pairs),
         "switched_over_stayed_cpu": statistics.median(switched.cpu) / statistics.median(stayed.cpu),
         "reload_ms": statistics.median(reloaded.wall) * 1e3,
         "reload_cpu_ms": statistics.median(reloaded.cpu) * 1e3,
-        "reload_over_switch": statistics.median(reloaded.wall) / max(extra, 1e-6),
+        "reload_over_switch": statistics.median(reloaded.wall) / max(extra, 1e-5),
     }
 
 
@@ -155,20 +160,20 @@ def _median_gap(after: Sequence[float], before: Sequence[float]) -> float:
     return statistics.median(after) - statistics.median(before)
 
 
-def _first_tokens(bench: Bench, words: int, repeats: int) -> tuple[Side, Side]:
-    """First tokens of prompts of so many words: without a switch, and after one."""
+def _first_tokens(
+    bench: Bench, words: int, repeats: int, adapters: Sequence[AdapterRef]
+) -> tuple[Side, Side]:
+    """First tokens of prompts of so many words: without a switch, and after one to the next."""
     stayed, switched = Side(), Side()
-    on, other = bench.adapters
-    for adapter in (on, other, on):
+    for adapter in (*adapters, adapters[0]):
         bench.complete(bench.words(words), 1, adapter)
-    for _ in range(repeats):
+    for turn in range(repeats):
         bench.model.abandon()
         prompt = bench.words(words)
         with stayed.timed():
-            bench.complete(prompt, 1, on)
+            bench.complete(prompt, 1, adapters[turn % len(adapters)])
         with switched.timed():
-            bench.complete(prompt, 1, other)
-        on, other = other, on
+            bench.complete(prompt, 1, adapters[(turn + 1) % len(adapters)])
     return stayed, switched
 
 

@@ -85,7 +85,16 @@ class _Clock:
         self._side.cpu.append(self._used() - self._cpu)
 
     def _used(self) -> float:
-        return sum(sum(process.cpu_times()[:2]) for process in self._processes)
+        return sum(_cpu_seconds(process) for process in self._processes)
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    """What a process has used: by its threads' own clocks where the system tells them."""
+    try:
+        threads = list(Path(f"/proc/{process.pid}/task").glob("*/schedstat"))
+        return sum(int(path.read_text().split()[0]) for path in threads) / 1e9
+    except (OSError, IndexError):
+        return float(sum(process.cpu_times()[:2]))
 
 
 class Direct:
@@ -205,19 +214,21 @@ async def retries(
     sides = {"with": Side(), "without": Side()}
     budgets = {"with": 512 * 1024**2, "without": 0}
     runes = {name: Measured(base, threads, prefix_memory_bytes=b) for name, b in budgets.items()}
+    lengths: list[int] = []
     try:
         for rune in runes.values():
             await rune.provider.generate([raw(0, 8, 1)], adapter=adapter)
         for turn in range(times):
             for name in list(runes) if turn % 2 else list(runes)[::-1]:
-                await _attempts(runes[name], sides[name], adapter, turn, words, new)
+                lengths = await _attempts(runes[name], sides[name], adapter, turn, words, new)
     finally:
         for rune in runes.values():
             await rune.provider.close()
     wall = {name: statistics.median(side.wall) for name, side in sides.items()}
     cpu = {name: sum(side.cpu) for name, side in sides.items()}
     return {
-        "prompt_words": words,
+        "prompt_tokens": lengths,
+        "new_tokens": new,
         "seconds_per_attempt": {name: round(value, 3) for name, value in wall.items()},
         "ratio": round(sum(sides["without"].wall) / sum(sides["with"].wall), 2),
         "cpu_ratio": round(cpu["without"] / cpu["with"], 2),
@@ -226,14 +237,18 @@ async def retries(
 
 async def _attempts(
     rune: Measured, side: Side, adapter: AdapterRef, number: int, words: int, new: int
-) -> None:
+) -> list[int]:
+    """Four attempts; how many tokens their prompts had."""
     task = ChatMessage("user", text(3_000_000 + number, words))
     messages = [ChatMessage("system", "You write Python."), task]
+    lengths = []
     for attempt in range(4):
         request = GenerationRequest(messages=tuple(messages), max_tokens=new)
         [answer] = await rune.call(side, [request], adapter)
+        lengths.append(answer.prompt_tokens)
         messages.append(ChatMessage("assistant", answer.text))
         messages.append(ChatMessage("user", text(4_000_000 + attempt, words // 10)))
+    return lengths
 
 
 async def fleet(
@@ -327,7 +342,8 @@ class _Run:
     async def _switch(self) -> dict[str, Any]:
         rune = Measured(self.base, self.threads, adapter_memory_bytes=ADAPTERS_BYTES)
         try:
-            figures = await switching(rune, self.adapters[:4], 4 * self.times)
+            pairs = self.times * (16 if self.shape == NANO else 4)
+            figures = await switching(rune, self.adapters[:4], pairs)
         finally:
             await rune.provider.close()
         direct = Direct(self.base, self.threads)
@@ -339,7 +355,7 @@ class _Run:
         }
 
     async def _retries(self) -> dict[str, Any]:
-        words, new = (200, 16) if self.shape == NANO else (600, 32)
+        words, new = (200, 16) if self.shape == NANO else (1200, 32)
         times = max(2, self.times // 2)
         return await retries(self.base, self.threads, self.adapters[0], words, new, times)
 

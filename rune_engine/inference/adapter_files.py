@@ -1,8 +1,8 @@
 """May this adapter's folder be loaded? Asked before any library or server reads it.
 
 Every back-end asks here: the weights are the bytes that the reference names, they are exactly the
-matrices of a plain LoRA, or of DoRA where that can be run, and every number of them is finite. This
-module knows files and the standard library; nothing of torch, PEFT or GGUF.
+matrices of a plain LoRA, and every number of them is finite. This module knows files, the
+standard library; nothing of torch, PEFT or GGUF.
 """
 
 from __future__ import annotations
@@ -17,11 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rune_engine.errors import (
-    AdapterBaseModelMismatchError,
-    AdapterCorruptedError,
-    AdapterUnsupportedError,
-)
+from rune_engine.errors import AdapterBaseModelMismatchError, AdapterCorruptedError
 from rune_engine.inference.lora_settings import LoraSettings, parse_lora_settings
 from rune_engine.inference.provider import AdapterRef
 from rune_engine.tensor_files import (
@@ -37,10 +33,7 @@ WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 _MAX_CONFIG_BYTES = 1024**2
 _NAME = re.compile(
-    r"base_model\.model\.(?P<module>[A-Za-z0-9_.]{1,500})\.lora_(?P<side>[AB])\.weight"
-)
-_MAGNITUDE = re.compile(
-    r"base_model\.model\.(?P<module>[A-Za-z0-9_.]{1,500})\.lora_magnitude_vector(\.weight)?"
+    r"base_model\.model\.(?P<module>[A-Za-z0-9_.]{1,500})\.lora_(?P<side>[AB]|magnitude_vector)(?:\.weight)?"
 )
 _SETTLED_SECONDS = 1.0
 """A file that changed later than this ago may change again without its times telling."""
@@ -52,7 +45,7 @@ _Identity = tuple[int, int, int, int, int]
 class LoraPair:
     """A module's two matrices, A as [rank, in] and B as [out, rank], and what scales them.
 
-    With DoRA, `magnitude` is [1, out]: what the rows of the whole weight are brought to.
+    With DoRA, `magnitude` is the length that each row of the whole weight gets, [out].
     """
 
     a: Matrix
@@ -83,20 +76,15 @@ class AdapterReader:
 
     An adapter's folder is written once, so the same inode with the same size and times holds the
     same bytes: hashing them is most of what loading costs.
-
-    Args:
-        dora: whether the back-end can run DoRA, which rescales the base model's own weights.
     """
 
-    def __init__(self, *, dora: bool = False) -> None:
-        self._dora = dora
+    def __init__(self) -> None:
         self._known: dict[Path, _Known] = {}
 
     def read(self, adapter: AdapterRef) -> AdapterFile:
         """Read and check an adapter.
 
         Raises:
-            AdapterUnsupportedError: it is a DoRA, which the back-end cannot run.
             AdapterCorruptedError: it may not be loaded.
         """
         data, weights = _read(adapter, WEIGHTS, MAX_WEIGHTS_BYTES)
@@ -108,7 +96,6 @@ class AdapterReader:
         settings = _settings(adapter, content)
         pairs = _pairs(adapter, data, settings)
         _check_numbers(adapter, data, pairs)
-        _check_kind(adapter, settings, self._dora)
         if _settled(weights) and _settled(config):
             known = _Known((weights, config), adapter.sha256, settings, pairs)
             self._known[adapter.path] = known
@@ -119,7 +106,6 @@ def check_adapter(adapter: AdapterRef) -> LoraSettings:
     """Refuse whatever `AdapterReader` refuses; for those who read the files in another way.
 
     Raises:
-        AdapterUnsupportedError: it is a DoRA.
         AdapterCorruptedError: it may not be loaded.
     """
     return AdapterReader().read(adapter).settings
@@ -148,16 +134,13 @@ def check_weights(adapter: AdapterRef) -> None:
     _check_hash(adapter, _read(adapter, WEIGHTS, MAX_WEIGHTS_BYTES)[0])
 
 
-def check_config(adapter: AdapterRef, *, dora: bool = False) -> LoraSettings:
-    """Refuse a configuration that is not a plain LoRA, or a DoRA where that can be run.
+def check_config(adapter: AdapterRef) -> LoraSettings:
+    """Refuse a configuration that is not a plain LoRA.
 
     Raises:
-        AdapterUnsupportedError: it is a DoRA, which the back-end cannot run.
-        AdapterCorruptedError: it is missing, unreadable, or asks for more than that.
+        AdapterCorruptedError: it is missing, unreadable, or asks for more than a plain LoRA.
     """
-    settings = _settings(adapter, _read(adapter, CONFIG, _MAX_CONFIG_BYTES)[0])
-    _check_kind(adapter, settings, dora)
-    return settings
+    return _settings(adapter, _read(adapter, CONFIG, _MAX_CONFIG_BYTES)[0])
 
 
 def adapter_key(adapter: AdapterRef) -> str:
@@ -227,50 +210,51 @@ def _settings(adapter: AdapterRef, content: bytearray) -> LoraSettings:
         raise corrupted(adapter, f"its {CONFIG} is not a plain LoRA's: {error}") from error
 
 
-def _check_kind(adapter: AdapterRef, settings: LoraSettings, dora: bool) -> None:
-    if settings.use_dora and not dora:
-        raise AdapterUnsupportedError(
-            f"Adapter {adapter.id} is a DoRA: it rescales the base model's own weights, which only "
-            "the Transformers back-end can do.",
-            next_step="Use that back-end, or distill again with the method `lora` or `qlora`.",
-        )
-
-
 def _pairs(adapter: AdapterRef, data: bytearray, lora: LoraSettings) -> dict[str, LoraPair]:
-    """Every matrix is one half of a pair, for a target module, of the rank that is configured; or,
-    with DoRA, the magnitudes beside it."""
+    """Every matrix is one half of a pair, for a target module, of the rank that is configured."""
     try:
         start = memoryview(data)[: 8 + MAX_HEADER_BYTES]
-        vectors = _MAGNITUDE if lora.use_dora else None
-        matrices = read_matrices(io.BytesIO(start), len(data), vectors)
+        matrices = read_matrices(io.BytesIO(start), len(data))
     except TensorFileError as error:
         raise corrupted(adapter, f"of its weights, {error}") from error
     sides: dict[str, dict[str, Matrix]] = {}
     for name, matrix in matrices.items():
-        module, side = _part(adapter, name, lora)
+        match = _NAME.fullmatch(name)
+        if match is None:
+            raise corrupted(adapter, f"{name[:200]!r} is not the name of a LoRA matrix")
+        module, side = match["module"], match["side"]
         if not lora.targets(module):
             raise corrupted(adapter, f"{name!r} belongs to none of the target modules")
-        if side in "AB" and matrix.shape[0 if side == "A" else 1] != lora.rank(module):
-            rank = lora.rank(module)
-            raise corrupted(adapter, f"{name!r} has shape {matrix.shape}, but the rank is {rank}")
-        sides.setdefault(module, {})[side] = matrix
-    lonely = [module for module, found in sides.items() if len(found) != 2 + lora.use_dora]
-    if lonely or not sides:
-        reason = f"{lonely[0]!r} lacks one of its matrices" if lonely else "it is empty"
+        if problem := _shape_problem(matrix.shape, side, lora.rank(module)):
+            raise corrupted(adapter, f"{name!r} has shape {matrix.shape}, but {problem}")
+        if side in sides.setdefault(module, {}):
+            raise corrupted(adapter, f"{name!r} stands there twice")
+        sides[module][side] = matrix
+    if not sides:
+        raise corrupted(adapter, "it is empty")
+    return {module: _pair(adapter, module, found, lora) for module, found in sides.items()}
+
+
+def _shape_problem(shape: tuple[int, ...], side: str, rank: int) -> str | None:
+    if side == "magnitude_vector":
+        return None if len(shape) == 1 else "it should be a vector"
+    if len(shape) != 2:
+        return "it should be a matrix"
+    return None if shape[0 if side == "A" else 1] == rank else f"the rank is {rank}"
+
+
+def _pair(
+    adapter: AdapterRef, module: str, found: dict[str, Matrix], lora: LoraSettings
+) -> LoraPair:
+    whole = {"A", "B", "magnitude_vector"} if lora.use_dora else {"A", "B"}
+    if found.keys() != whole:
+        kind = "a DoRA has" if lora.use_dora else "a LoRA has"
+        reason = f"{module!r} has {sorted(found)} where {kind} {sorted(whole)}"
         raise corrupted(adapter, reason)
-    return {
-        module: LoraPair(found["A"], found["B"], lora.scaling(module), found.get("magnitude"))
-        for module, found in sides.items()
-    }
-
-
-def _part(adapter: AdapterRef, name: str, lora: LoraSettings) -> tuple[str, str]:
-    """The module that a tensor belongs to, and which of its parts it is: A, B or magnitude."""
-    if match := _NAME.fullmatch(name):
-        return match["module"], match["side"]
-    if lora.use_dora and (match := _MAGNITUDE.fullmatch(name)):
-        return match["module"], "magnitude"
-    raise corrupted(adapter, f"{name[:200]!r} is not the name of a LoRA matrix")
+    magnitude = found.get("magnitude_vector")
+    if magnitude is not None and magnitude.shape[0] != found["B"].shape[0]:
+        raise corrupted(adapter, f"{module!r} has not one magnitude for each row of B")
+    return LoraPair(found["A"], found["B"], lora.scaling(module), magnitude)
 
 
 def _check_numbers(adapter: AdapterRef, data: bytearray, pairs: Mapping[str, LoraPair]) -> None:

@@ -24,7 +24,7 @@ class AdapterStore:
     def __init__(self, layers: LoraLayers, budget: int) -> None:
         self._layers = layers
         self._budget = budget
-        self._reader = AdapterReader(dora=True)
+        self._reader = AdapterReader()
         self._ids: OrderedDict[str, str] = OrderedDict()
         self._bytes: dict[str, int] = {}
         self._users: Counter[str] = Counter()

@@ -16,7 +16,7 @@ from rune_engine.gguf.adapters import export_adapter
 from rune_engine.gguf.cache import GgufCache, touch
 from rune_engine.gguf.checks import check_adapter
 from rune_engine.gguf.reading import Gguf, MalformedGguf
-from rune_engine.inference.adapter_files import CONFIG, adapter_key
+from rune_engine.inference.adapter_files import CONFIG
 from rune_engine.inference.adapter_files import check_adapter as check_files
 from rune_engine.inference.llama_native import NativeModel, free_adapter
 from rune_engine.inference.provider import AdapterRef
@@ -37,8 +37,9 @@ class LlamaAdapters:
 
     Args:
         header: of the base model's file.
-        memory_bytes: what they may take; the one in use stays, whatever it takes.
-        take_off: called before any is freed, so that no context holds it.
+        memory_bytes: what they may take; those in use stay, whatever they take.
+        take_off: called with a key before its adapter is freed, so that no context holds it;
+            False when that cannot be now.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class LlamaAdapters:
         header: Gguf,
         cache: GgufCache,
         memory_bytes: int,
-        take_off: Callable[[], None],
+        take_off: Callable[[str], bool],
     ) -> None:
         self._model = model
         self._header = header
@@ -60,16 +61,15 @@ class LlamaAdapters:
     def ids(self) -> list[str]:
         return [loaded.id for loaded in self._loaded.values()]
 
-    def load(self, adapter: AdapterRef | None) -> tuple[str, Any]:
-        """Have an adapter in memory; its key and pointer. Without one, the base model's.
+    def load(self, key: str, adapter: AdapterRef | None) -> Any:
+        """Have the adapter of a key in memory; its pointer. Without one, the base model's: None.
 
         Raises:
             AdapterCorruptedError: its files may not be loaded.
             InvalidInputError: it is an adapter that GGUF cannot hold.
         """
         if adapter is None:
-            return BASE_KEY, None
-        key = adapter_key(adapter)
+            return None
         if key not in self._loaded:
             check_files(adapter)
             path = self._file(adapter)
@@ -78,15 +78,17 @@ class LlamaAdapters:
             self._loaded[key] = _Loaded(adapter.id, self._model.load_adapter(path), size)
         self._loaded[key].id = adapter.id
         self._loaded.move_to_end(key)
-        return key, self._loaded[key].pointer
+        return self._loaded[key].pointer
 
     def _make_room(self, size: int) -> None:
         taken = sum(loaded.size for loaded in self._loaded.values())
-        while self._loaded and taken + size > self._memory_bytes:
-            self._take_off()
-            _, oldest = self._loaded.popitem(last=False)
-            free_adapter(oldest.pointer)
-            taken -= oldest.size
+        for key, loaded in list(self._loaded.items()):
+            if taken + size <= self._memory_bytes:
+                return
+            if self._take_off(key):
+                free_adapter(loaded.pointer)
+                del self._loaded[key]
+                taken -= loaded.size
 
     def _file(self, adapter: AdapterRef) -> Path:
         """The adapter's GGUF; a kept one that is not as it was made is made again."""

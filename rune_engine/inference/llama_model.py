@@ -1,8 +1,8 @@
 """A base model in llama.cpp and the adapters on it. Runs in the worker process only.
 
-Rows with one adapter are decoded together, and join at any time. Each has a slot of key-value
-memory; what a slot holds is used again by a later prompt with the same beginning and the same
-adapter, and by no other. Knows nothing of pipes or of who asks.
+Rows with one adapter are decoded together, in the adapter's lane, and join at any time. Each has a
+slot of key-value memory; what a slot holds is used again by a later prompt with the same beginning
+and the same adapter, and by no other. Knows nothing of pipes or of who asks.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from rune_engine.errors import BaseModelCorruptedError, ContextTooLongError, InvalidInputError
 from rune_engine.gguf import keys
 from rune_engine.gguf.bases import export_base
@@ -18,19 +20,22 @@ from rune_engine.gguf.cache import GgufCache, touch
 from rune_engine.gguf.checks import check_base
 from rune_engine.gguf.reading import Gguf, MalformedGguf
 from rune_engine.gguf.tensors import Precision
+from rune_engine.inference.adapter_files import adapter_key
 from rune_engine.inference.llama_adapters import BASE_KEY, LlamaAdapters
-from rune_engine.inference.llama_native import BATCH_TOKENS, NativeContext, NativeModel, Piece
-from rune_engine.inference.llama_slots import Slots
+from rune_engine.inference.llama_lanes import Lane
+from rune_engine.inference.llama_native import BATCH_TOKENS, NativeContext, NativeModel
 from rune_engine.inference.llama_text import LlamaText
 from rune_engine.inference.provider import AdapterRef, GenerationRequest
 from rune_engine.inference.rows import Row
-from rune_engine.inference.sampling import pick
 
 MAX_SLOTS = 16
+MAX_LANES = 4
 _MEMORY_BYTES = 1024**3
-"""What the key-value memory may take, as long as the smallest context below fits once."""
+"""What a lane's key-value memory may take, as long as the smallest context below fits once."""
 _WANTED_SLOTS = 4
 _SMALLEST_CONTEXT = 8192
+_LEFT_BYTES = 2 * 1024**3
+"""What has to be left to others after another lane has been made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +77,13 @@ class LlamaModel:
         self._model = NativeModel(header.path)
         self._text = LlamaText(self._model, header)
         self._context_tokens, slots = _layout(self._model, settings)
-        self._context = NativeContext(
-            self._model,
-            context=self._context_tokens,
-            sequences=slots,
-            threads=settings.threads,
-            exact=settings.precision == "float32",
-        )
-        self._slots = Slots(slots)
+        self._slots = slots
+        self._settings = settings
+        self._clock = 0
+        self._lanes = [self._new_lane()]
         self._adapters = LlamaAdapters(
             self._model, header, cache, settings.adapter_memory_bytes, self._take_off
         )
-        self._key = BASE_KEY
-        self._adapter: AdapterRef | None = None
 
     @property
     def loaded_adapters(self) -> list[str]:
@@ -109,72 +108,72 @@ class LlamaModel:
         return Row(request, adapter, prompt, limit, self._text, cancelled, on_text)
 
     def admit(self, row: Row) -> bool:
-        if not self._slots.busy:
-            self._put_on(row.adapter)
-        elif row.adapter != self._adapter:
+        key = adapter_key(row.adapter) if row.adapter else BASE_KEY
+        lane = self._lane_of(key, row.adapter)
+        if lane is None or not lane.admit(row):
             return False
-        chosen = self._slots.choose(self._key, row.prompt)
-        if chosen is None:
-            return False
-        slot, kept = chosen
-        if not self._context.keep(slot.index, kept):
-            self._context.keep(slot.index, 0)
-            kept = 0
-        self._slots.take(slot, row, self._key, kept)
+        self._clock += 1
+        lane.used_at = self._clock
         return True
 
     def step(self) -> list[Row]:
-        pieces = self._pieces()
-        asking = [piece.sequence for piece in pieces if piece.wants_logits]
-        logits = dict(zip(asking, self._context.decode(pieces), strict=True))
-        read = {piece.sequence: piece.tokens for piece in pieces}
-        ended = []
-        for slot in self._slots.busy:
-            row = slot.row
-            assert row is not None
-            tokens = read.get(slot.index, ())
-            slot.tokens.extend(tokens)
-            del slot.pending[: len(tokens)]
-            if slot.index in logits:
-                pick(row, logits[slot.index])
-                slot.pending = row.tokens[-1:]
-            if row.ended:
-                self._slots.free(slot)
-                ended.append(row)
-        return ended
+        return [row for lane in self._lanes if lane.busy for row in lane.step()]
 
     def abandon(self) -> None:
-        self._context.clear()
-        self._slots.forget()
+        for lane in self._lanes:
+            lane.forget()
 
-    def _put_on(self, adapter: AdapterRef | None) -> None:
-        key, pointer = self._adapters.load(adapter)
-        if key != self._key:
-            self._context.put_on(pointer)
-        self._key, self._adapter = key, adapter
+    def _lane_of(self, key: str, adapter: AdapterRef | None) -> Lane | None:
+        """The lane that an adapter is on, or is now put on; None when all decode with others."""
+        pointer = self._adapters.load(key, adapter)
+        own = next((lane for lane in self._lanes if lane.key == key), None)
+        if own is not None:
+            return own
+        lane = self._free_lane()
+        if lane is not None:
+            lane.put_on(key, pointer)
+        return lane
 
-    def _take_off(self) -> None:
-        self._context.put_on(None)
-        self._key = BASE_KEY
+    def _free_lane(self) -> Lane | None:
+        """A new lane while there is memory for one, else the one that was not used for longest."""
+        if len(self._lanes) < MAX_LANES and self._has_room():
+            self._lanes.append(self._new_lane())
+            return self._lanes[-1]
+        idle = [lane for lane in self._lanes if not lane.busy]
+        return min(idle, key=lambda lane: lane.used_at, default=None)
 
-    def _pieces(self) -> list[Piece]:
-        """What to read next: first every row's newest token, then of prompts what fits."""
-        room = BATCH_TOKENS
-        pieces = []
-        for slot in sorted(
-            self._slots.busy, key=lambda slot: (len(slot.pending) > 1, slot.used_at)
-        ):
-            tokens = slot.pending[:room]
-            if tokens:
-                whole = len(tokens) == len(slot.pending)
-                pieces.append(Piece(slot.index, len(slot.tokens), tokens, whole))
-                room -= len(tokens)
-        return sorted(pieces, key=lambda piece: piece.sequence)
+    def _has_room(self) -> bool:
+        needed = self._slots * self._context_tokens * _cell_bytes(self._model, self._settings)
+        needed += BATCH_TOKENS * self._model.vocabulary_size * 4
+        return int(psutil.virtual_memory().available) - needed >= _LEFT_BYTES
+
+    def _new_lane(self) -> Lane:
+        context = NativeContext(
+            self._model,
+            context=self._context_tokens,
+            sequences=self._slots,
+            threads=self._settings.threads,
+            exact=self._settings.precision == "float32",
+        )
+        return Lane(context, self._slots, BASE_KEY)
+
+    def _take_off(self, key: str) -> bool:
+        """Have no lane hold an adapter; False when one decodes with it."""
+        holding = [lane for lane in self._lanes if lane.key == key]
+        if any(lane.busy for lane in holding):
+            return False
+        for lane in holding:
+            lane.put_on(BASE_KEY, None)
+        return True
+
+
+def _cell_bytes(model: NativeModel, settings: LlamaSettings) -> int:
+    return model.cell_bytes * (2 if settings.precision == "float32" else 1)
 
 
 def _layout(model: NativeModel, settings: LlamaSettings) -> tuple[int, int]:
     """The context of each slot in tokens, and how many slots there are."""
-    cell = model.cell_bytes * (2 if settings.precision == "float32" else 1)
+    cell = _cell_bytes(model, settings)
     affordable = max(_SMALLEST_CONTEXT, _MEMORY_BYTES // (_WANTED_SLOTS * cell))
     context = min(model.trained_context, settings.context or affordable)
     return context, max(1, min(MAX_SLOTS, _MEMORY_BYTES // (context * cell)))

@@ -21,9 +21,19 @@ _DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """The rows of a batch, all of them where None, that one adapter is on for."""
+
+    key: str
+    rows: slice | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Weights:
-    """A [rank, in] and B [rank, out], scaling included; with DoRA (Liu et al. 2024), what the
-    output is multiplied by, and what keeps that from the bias."""
+    """What a layer's answer becomes: `gain` times it, plus `shift`, plus x A^T B^T.
+
+    The scaling is part of `b`, which is B^T. A plain LoRA has neither gain nor shift.
+    """
 
     a: torch.Tensor
     b: torch.Tensor
@@ -32,15 +42,8 @@ class _Weights:
 
     @property
     def nbytes(self) -> int:
-        return sum(t.nbytes for t in (self.a, self.b, self.gain, self.shift) if t is not None)
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """The rows of a batch, all of them where None, that one adapter is on for."""
-
-    key: str
-    rows: slice | None = None
+        tensors = (self.a, self.b, self.gain, self.shift)
+        return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
 
 class LoraLayers:
@@ -71,8 +74,6 @@ class LoraLayers:
             if shape != (layer.out_features, layer.in_features):
                 expected = (layer.out_features, layer.in_features)
                 return f"its matrices for {name!r} make {shape}, the layer is {expected}"
-            if pair.magnitude and pair.magnitude.shape[1] != layer.out_features:
-                return f"its magnitudes for {name!r} are {pair.magnitude.shape[1]}"
         return None
 
     def load(self, key: str, file: AdapterFile) -> int:
@@ -81,9 +82,9 @@ class LoraLayers:
         data = torch.frombuffer(file.data, dtype=torch.uint8).to(device)
         taken = 0
         for name, pair in file.pairs.items():
-            weights = self._weights(data, pair, self._linear[name])
             if name not in self._adapted:
                 self._adapt(name)
+            weights = self._weights(self._linear[name], data, pair)
             self._adapted[name][key] = weights
             taken += weights.nbytes
         return taken
@@ -97,38 +98,27 @@ class LoraLayers:
         """From now on every forward has these adapters on; rows in no part have none."""
         self._selection[0] = parts
 
-    def _weights(self, data: torch.Tensor, pair: LoraPair, layer: torch.nn.Linear) -> _Weights:
-        """An adapter's part for a layer; it may share memory with `data`, which is ours."""
-        a, b = _matrix(data, pair.a), _matrix(data, pair.b).mul_(pair.scaling)
-        gain = shift = None
-        if pair.magnitude is not None:
-            gain = _matrix(data, pair.magnitude)[0].float() / _row_norms(layer, a, b)
-            shift = None if layer.bias is None else (1.0 - gain) * layer.bias.float()
-        return _Weights(a.to(self._dtype), b.to(self._dtype).t(), gain, shift)
+    def _weights(self, layer: torch.nn.Linear, data: torch.Tensor, pair: LoraPair) -> _Weights:
+        """The pair's matrices; they may share memory with `data`, which is ours."""
+        a, b = self._typed(data, pair.a), self._typed(data, pair.b).mul_(pair.scaling)
+        if pair.magnitude is None:
+            return _Weights(a.to(self._dtype), b.to(self._dtype).t())
+        gain = self._typed(data, pair.magnitude).float() / _lengths(layer, a.float(), b.float())
+        shift = None if layer.bias is None else ((1 - gain) * layer.bias).to(self._dtype)
+        b = b * gain.unsqueeze(1)
+        return _Weights(a.to(self._dtype), b.to(self._dtype).t(), gain.to(self._dtype), shift)
+
+    @staticmethod
+    def _typed(data: torch.Tensor, matrix: Matrix) -> torch.Tensor:
+        dtype, part = _DTYPES[matrix.dtype], data[matrix.start : matrix.stop]
+        aligned = matrix.start % dtype.itemsize == 0
+        return (part if aligned else part.clone()).view(dtype).view(matrix.shape)
 
     def _adapt(self, name: str) -> None:
         weights: dict[str, _Weights] = {}
         layer: Any = self._linear[name]
         layer.forward = _with_adapters(layer.forward, weights, self._selection)
         self._adapted[name] = weights
-
-
-def _matrix(data: torch.Tensor, matrix: Matrix) -> torch.Tensor:
-    part, dtype = data[matrix.start : matrix.stop], _DTYPES[matrix.dtype]
-    aligned = part.storage_offset() % dtype.itemsize == 0
-    return (part if aligned else part.clone()).view(dtype).view(matrix.shape)
-
-
-@torch.no_grad()
-def _row_norms(layer: torch.nn.Linear, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Norms of the rows of the layer's weight with B A added, [out]."""
-    weight = layer.weight
-    if (state := getattr(weight, "quant_state", None)) is not None:
-        from bitsandbytes.functional import dequantize_4bit
-
-        weight = dequantize_4bit(weight.data, state)
-    norms: torch.Tensor = (weight.float() + b.float() @ a.float()).norm(dim=1)
-    return norms
 
 
 def _with_adapters(
@@ -144,12 +134,32 @@ def _with_adapters(
                 rows_in, rows_out = (
                     (x, out) if part.rows is None else (x[part.rows], out[part.rows])
                 )
-                low = linear(rows_in.reshape(-1, rows_in.shape[-1]), own.a)
-                rows_out.view(-1, rows_out.shape[-1]).addmm_(low, own.b)
                 if own.gain is not None:
                     rows_out.mul_(own.gain)
-                    if own.shift is not None:
-                        rows_out.add_(own.shift)
+                if own.shift is not None:
+                    rows_out.add_(own.shift)
+                low = linear(rows_in.reshape(-1, rows_in.shape[-1]), own.a)
+                rows_out.view(-1, rows_out.shape[-1]).addmm_(low, own.b)
         return out
 
     return forward
+
+
+@torch.inference_mode()
+def _lengths(layer: torch.nn.Linear, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Of each row of W + B A, [out], without forming the product (DoRA, Liu et al. 2024)."""
+    weight = _full(layer).float()
+    both = (b * linear(weight, a)).sum(1)
+    own = ((b @ (a @ a.T)) * b).sum(1)
+    return (weight.square().sum(1) + 2 * both + own).clamp(min=0).sqrt()
+
+
+def _full(layer: torch.nn.Linear) -> torch.Tensor:
+    """The layer's weight as numbers, [out, in]; bitsandbytes keeps four bits of each."""
+    weight: Any = layer.weight
+    if (state := getattr(weight, "quant_state", None)) is None:
+        return layer.weight
+    from bitsandbytes.functional import dequantize_4bit
+
+    full: torch.Tensor = dequantize_4bit(weight.data, state)
+    return full

@@ -2,8 +2,8 @@
 
 PEFT obeys whatever stands there, and some of it changes the shared base model
 (`init_lora_weights: "pissa"`, `layer_replication`) or everybody's answers (`lora_alpha: NaN`).
-A plain LoRA with patterns of ranks and alphas is served, and DoRA where a back-end can; anything
-else that is switched on is refused. Knows JSON; nothing of files, torch or PEFT.
+A plain LoRA with patterns of ranks and alphas is served, and DoRA; whatever else is switched on is
+refused. Knows JSON; nothing of files, torch or PEFT.
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ from rune_engine.errors import InvalidInputError
 from rune_engine.registry.lora_config import LoraAdapterConfig
 from rune_engine.tensor_files import Matrix, TensorFileError, read_matrices
 
-_MAGNITUDE = re.compile(r"(?P<module>[A-Za-z0-9_.]{1,500})\.lora_magnitude_vector(?:\.weight)?")
 _NAME = re.compile(
-    r"(?P<module>[A-Za-z0-9_.]{1,500})\.lora_(?:embedding_)?(?P<side>[AB])(?:\.weight)?"
+    r"(?P<module>[A-Za-z0-9_.]{1,500})\.lora_(?:embedding_)?(?P<side>[AB]|magnitude_vector)"
+    r"(?:\.weight)?"
 )
 
 
@@ -35,35 +35,34 @@ def check_weights(file: BinaryIO, size: int, lora: LoraAdapterConfig) -> None:
         InvalidInputError: it is not safetensors, or holds something else.
     """
     try:
-        matrices = read_matrices(file, size, _MAGNITUDE if lora.use_dora else None)
+        matrices = read_matrices(file, size)
     except TensorFileError as error:
         raise _unusable(str(error)) from error
     _check_names(matrices, lora)
 
 
 def _check_names(matrices: dict[str, Matrix], lora: LoraAdapterConfig) -> None:
-    """Every tensor is one half of a pair, for a target module, of the configuration's rank; or,
-    with DoRA, the magnitudes beside it."""
+    """Every tensor is one half of a pair, for a target module, of the configuration's rank."""
     sides: dict[str, set[str]] = {}
     for name, matrix in matrices.items():
-        module, side = _part(name, lora)
+        match = _NAME.fullmatch(name)
+        if match is None:
+            raise _unusable(f"{name!r} is not the name of a LoRA matrix")
+        module, side = match["module"], match["side"]
         if not any(f".{module}".endswith(f".{target}") for target in lora.target_modules):
             raise _unusable(f"{name!r} belongs to none of the target modules")
-        if side in "AB" and matrix.shape[0 if side == "A" else 1] != lora.r:
+        if side == "magnitude_vector":
+            if len(matrix.shape) != 1:
+                raise _unusable(f"{name!r} has shape {matrix.shape}, which is no vector's")
+        elif len(matrix.shape) != 2 or matrix.shape[0 if side == "A" else 1] != lora.r:
             raise _unusable(f"{name!r} has shape {matrix.shape}, but the rank is {lora.r}")
         sides.setdefault(module, set()).add(side)
-    lonely = [module for module, found in sides.items() if len(found) != 2 + lora.use_dora]
+    whole = {"A", "B", "magnitude_vector"} if lora.use_dora else {"A", "B"}
+    lonely = [module for module, found in sides.items() if found != whole]
     if lonely or not sides:
-        raise _unusable(f"{lonely[0]!r} lacks one of its matrices" if lonely else "it is empty")
-
-
-def _part(name: str, lora: LoraAdapterConfig) -> tuple[str, str]:
-    """The module that a tensor belongs to, and which of its parts it is: A, B or magnitude."""
-    if match := _NAME.fullmatch(name):
-        return match["module"], match["side"]
-    if lora.use_dora and (match := _MAGNITUDE.fullmatch(name)):
-        return match["module"], "magnitude"
-    raise _unusable(f"{name!r} is not the name of a LoRA matrix")
+        raise _unusable(
+            f"{lonely[0]!r} lacks one of {sorted(whole)}, or has more" if lonely else "it is empty"
+        )
 
 
 def _unusable(problem: str) -> InvalidInputError:

@@ -98,7 +98,13 @@ def test_the_log_is_shown_and_followed(config: RuneConfig, tmp_path: Path) -> No
     seen = tmp_path / "seen"
     command = [sys.executable, "-m", "rune_engine.cli.main", "daemon", "logs", "-f", "-n", "1"]
     with seen.open("w") as output:
-        following = subprocess.Popen(command, env=environment(config), stdout=output)
+        # What runs these tests in the background may have them ignore Ctrl-C, which is inherited.
+        following = subprocess.Popen(
+            command,
+            env=environment(config),
+            stdout=output,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
     try:
         wait_until(lambda: seen.read_text() == "line 8\n", "the end is shown")
         with log.open("a") as more:

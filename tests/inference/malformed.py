@@ -328,7 +328,7 @@ SPOILT_CONFIGS = {
     ),
     "EVA": config(init_lora_weights="eva", eva_config={"rho": 2.0}),
     "LoftQ": config(init_lora_weights="loftq", loftq_config={"loftq_bits": 4}),
-    "DoRA": config(use_dora=True),
+    "DoRA without magnitudes": config(use_dora=True),
     "layers that are repeated": config(layer_replication=[[0, 2], [0, 2]]),
     "modules to save": config(modules_to_save=["lm_head"]),
     "trained biases": config(bias="all"),

@@ -47,7 +47,6 @@ def test_a_plain_lora_may_be_loaded(tmp_path: Path) -> None:
         ("init_lora_weights", "pissa"),
         ("init_lora_weights", "olora"),
         ("bias", "all"),
-        ("use_dora", "yes"),
         ("layer_replication", [[0, 2], [0, 2]]),
         ("modules_to_save", ["lm_head"]),
     ],

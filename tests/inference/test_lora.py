@@ -28,6 +28,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "rank-stabilised": {"use_rslora": True},
     "ranks by name": {"rank_pattern": {"q_proj": 2, "layers.1.mlp.down_proj": 8}},
     "alphas by name": {"alpha_pattern": {"v_proj": 32, "^model.layers.0.self_attn.o_proj": 1}},
+    "DoRA": {"use_dora": True},
     "all at once": {
         "use_rslora": True,
         "rank_pattern": {"gate_proj": 6},
@@ -233,17 +234,19 @@ def test_no_budget_keeps_no_adapter_and_serves_all_of_them(
 
 @pytest.mark.parametrize("precision", ["bfloat16", "nf4"])
 def test_other_precisions_answer_with_the_right_adapter(
-    precision: str, base_folder: Path, adapter_a: AdapterRef
+    precision: str, base_folder: Path, make_adapter: MakeAdapter, adapter_a: AdapterRef
 ) -> None:
     if precision == "nf4":
         pytest.importorskip("bitsandbytes")
-    model = local_model(base_folder, precision=precision)
-    base, adapted, again = (
+    model = local_model(base_folder, precision=precision, prefix_bytes=0)
+    dora = make_adapter(f"dora-{precision}", seed=8, use_dora=True)
+    base, adapted, turned, again = (
         answers(model, [(ask("add", logprobs=True), adapter)])[0]
-        for adapter in (None, adapter_a, None)
+        for adapter in (None, adapter_a, dora, None)
     )
-    assert base.text == again.text != adapted.text
-    assert all(math.isfinite(value) for value in adapted.token_logprobs)
+    assert base == again
+    assert len({base.text, adapted.text, turned.text}) == 3
+    assert all(map(math.isfinite, adapted.token_logprobs + turned.token_logprobs))
 
 
 def test_less_context_than_the_model_has_may_be_asked_for(base_folder: Path) -> None:

@@ -183,11 +183,16 @@ async def test_a_thousand_calls_in_any_order_never_get_anothers_memory(backend: 
         GenerationRequest(prompt="count", **settings),
     ]
     calls = [(r, adapter) for adapter in (None, *backend.adapters) for r in requests]
-    known = [(await backend.provider.generate([r], adapter=a))[0] for r, a in calls]
+    known = []
+    for number, (request, adapter) in enumerate(calls):
+        if number % len(requests) == 0:
+            await backend.provider.close()  # so that nobody's memory is there but this one's
+        known += await backend.provider.generate([request], adapter=adapter)
     assert known[0].text != known[len(requests)].text
     chosen = random.Random(7)
+    most = 1000 if backend.has_logprobs else 200  # what tells none is a stand-in, and slow at HTTP
     done = 0
-    while done < 1000:
+    while done < most:
         numbers = chosen.choices(range(len(calls)), k=chosen.randint(1, 12))
         answers = await asyncio.gather(*(_asked(backend, *calls[n], n % 5 == 0) for n in numbers))
         for number, answer in zip(numbers, answers, strict=True):

@@ -101,6 +101,7 @@ def test_bytes_that_are_not_exactly_a_plain_lora_are_refused(
         {"bias": "all"},
         {"modules_to_save": ["lm_head"]},
         {"init_lora_weights": "pissa"},
+        {"use_dora": "yes"},
         {"layer_replication": [[0, 2]]},
         {"megatron_core": "os"},
         {"auto_mapping": {"parent_library": "os"}},
@@ -114,6 +115,22 @@ def test_configurations_that_do_more_than_a_plain_lora_are_refused(
 ) -> None:
     given = AdapterWeights(GOOD, lora_config(**change))
     assert_refused(registry, config, given, next(iter(change)))
+
+
+def test_a_dora_is_accepted_with_its_magnitudes_and_refused_without(
+    registry: AdapterRegistry, config: RuneConfig
+) -> None:
+    dora = lora_config(use_dora=True)
+    assert_refused(registry, config, AdapterWeights(GOOD, dora), "magnitude_vector")
+    length = struct.unpack("<Q", GOOD[:8])[0]
+    header = json.loads(GOOD[8 : 8 + length])
+    magnitude = {"dtype": "F32", "shape": [8], "data_offsets": [128, 160]}
+    header[f"{MODULE}.lora_magnitude_vector"] = magnitude
+    encoded = json.dumps(header).encode()
+    content = struct.pack("<Q", len(encoded)) + encoded + GOOD[8 + length :] + bytes(32)
+    assert_refused(registry, config, AdapterWeights(content, lora_config()), "has more")
+    registry.store(draft(), AdapterWeights(content, dora))
+    assert len(registry.list_all()) == 1
 
 
 def test_every_accepted_data_type_is_accepted(registry: AdapterRegistry) -> None:
