@@ -24,7 +24,7 @@ def trained(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("trained")
-    code, events = train(job_file(folder, method=request.param))
+    code, events = train(job_file(folder, method=request.param, max_steps=6))
     assert code == 0, events[-1]
     return request.param, folder / "out", events[-1]
 
