@@ -9,7 +9,7 @@ VLLM := tests/inference/with_vllm tests/inference/test_provider_contract.py
 # vLLM wants an environment of its own; RUNE_VLLM_PYTHON names one that is there already.
 RUNE_VLLM_PYTHON ?= $(CURDIR)/.venv-vllm/bin/python
 
-.PHONY: demo test test-vllm torture lint format bench clean
+.PHONY: demo test test-vllm torture lint format bench bench-training clean
 
 demo: .venv/ready  ## teach unseen projects and measure what is remembered
 	$(BIN)/rune demo
@@ -37,6 +37,11 @@ bench: .venv/ready  ## the figures in the documentation
 	$(BIN)/python -m benchmarks.mcp_startup
 	$(BIN)/python -m benchmarks.registry
 	$(BIN)/python -m benchmarks.memory
+
+bench-training: .venv/ready  ## training beside TRL and Transformers' Trainer, which are installed for it
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.training --model qwen-0.5b-shape --steps 4 --repeats 2 --nf4 2
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
