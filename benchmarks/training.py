@@ -97,6 +97,8 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, list[dict[st
         "threads": options.threads,
         "method": "lora",
     }
+    large = options.model != "rune-nano"
+    judging = {"exact": not large, "examples": 24 if large else len(training)}
     runs: dict[str, list[dict[str, Any]]] = {}
     for repeat in range(options.repeats):
         for name in options.only or sides:
@@ -105,8 +107,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, list[dict[st
             found = run(own, folder)
             found["rate"] = found["target_tokens"] / found["cpu_seconds"]
             if repeat == 0:
-                exact = {"exact": options.model != HALF_BILLION}
-                found |= run({**own, "side": "evaluate", "flags": exact}, folder)
+                found |= run({**own, "side": "evaluate", "flags": judging}, folder)
             runs.setdefault(name, []).append(found)
             print(f"{name}: {json.dumps(found)}", flush=True)
     if options.nf4:

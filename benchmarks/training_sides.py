@@ -184,7 +184,7 @@ def evaluate(plan: Plan) -> dict[str, float]:
     base = AutoModelForCausalLM.from_pretrained(plan.model, dtype=dtype)
     model = PeftModel.from_pretrained(base, plan.out).eval()
     return {
-        name: _mean_loss(model, read_examples(file))
+        name: _mean_loss(model, read_examples(file)[: plan.flags["examples"]])
         for name, file in (("training_loss", plan.data), ("held_out_loss", plan.held_out))
     }
 

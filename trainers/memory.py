@@ -94,7 +94,7 @@ def shape_of(folder: str | Path, settings: DirectSettings, device: str) -> Shape
         model = AutoModelForCausalLM.from_config(config)
     linear = {
         name: module
-        for name, module in model.model.named_modules()
+        for name, module in model.base_model.named_modules()
         if isinstance(module, torch.nn.Linear)
     }
     adapted = [m for name, m in linear.items() if name.split(".")[-1] in settings.target_modules]

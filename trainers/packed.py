@@ -70,11 +70,13 @@ def is_known(network: Any) -> bool:
     """Whether `target_states` can run this network."""
     config = network.config
     sliding = "sliding_attention" in (getattr(config, "layer_types", None) or ())
+    rotated = (getattr(config, "rope_parameters", None) or {}).get("partial_rotary_factor", 1.0)
     return (
         config.model_type in FAMILY
         and config.hidden_act == "silu"
         and not config.attention_dropout
         and not sliding
+        and rotated == 1.0
         and (config.model_type != "mistral" or config.sliding_window is None)
     )
 

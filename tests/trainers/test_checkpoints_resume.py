@@ -96,6 +96,21 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
         assert events[-1][name] == pytest.approx(result[name], rel=1e-2)
 
 
+def test_a_killed_training_on_a_quantised_base_model_goes_on_as_well(tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    code, events = train(job_file(whole, max_steps=8, method="qlora"))
+    assert code == 0, events[-1]
+    file = checkpointed(killed, max_steps=8, method="qlora")
+    killed_at(file, "step 5/8,")
+    code, events = train(file)
+    assert code == 0, events[-1]
+    assert any("continues" in text for text in messages(events)) and 1 not in steps_of(events, 8)
+    assert_same_adapter(whole, killed)
+
+
 def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(tmp_path: Path) -> None:
     file = checkpointed(tmp_path)
     killed_at(file, "step 5/12,")

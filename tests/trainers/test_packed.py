@@ -95,6 +95,7 @@ def test_neighbours_in_a_pack_do_not_see_each_other() -> None:
         {"model_type": "gemma2"},
         {"hidden_act": "gelu"},
         {"attention_dropout": 0.1},
+        {"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}},
         {"layer_types": ["full_attention", "sliding_attention"]},
     ],
 )
