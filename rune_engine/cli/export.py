@@ -10,14 +10,9 @@ import typer
 
 from rune_engine.cli.session import out as console
 from rune_engine.config import RuneConfig, load_config
-from rune_engine.database import open_database
 from rune_engine.errors import BaseModelNotFoundError
 from rune_engine.extras import require
 from rune_engine.inference.provider import AdapterRef
-from rune_engine.model_store.resolve import resolve_trainable
-from rune_engine.registry import AdapterRegistry
-from rune_engine.registry.lifecycle import not_found
-from rune_engine.storage_errors import storage_errors
 
 
 class Format(StrEnum):
@@ -44,7 +39,9 @@ def export(
     All of it is written or nothing, and nothing that exists is replaced.
     """
     require("llama", "Exporting adapters")
+    # Imported here: `rune adapters list` needs none of it.
     from rune_engine.gguf import export as exporting
+    from rune_engine.storage_errors import storage_errors
 
     config = load_config()
     ref = _verified(config, adapter_id)
@@ -62,6 +59,10 @@ def export(
 
 
 def _verified(config: RuneConfig, adapter_id: str) -> AdapterRef:
+    from rune_engine.database import open_database
+    from rune_engine.registry import AdapterRegistry
+    from rune_engine.registry.lifecycle import not_found
+
     if not config.database_path.exists():
         raise not_found(adapter_id)
     database = open_database(config)
@@ -77,6 +78,8 @@ def _base_folder(name: str, base_model_id: str, config: RuneConfig) -> Path:
     Raises:
         BaseModelNotFoundError: the named one is another model, or has no folder here.
     """
+    from rune_engine.model_store.resolve import resolve_trainable
+
     found = resolve_trainable(name, config)
     if found.id != base_model_id:
         raise BaseModelNotFoundError(

@@ -3,73 +3,76 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
+from typer.core import TyperGroup
 
 import rune_engine
-from rune_engine.cli import (
-    daemon,
-    data,
-    demo,
-    doctor,
-    engine,
-    export,
-    forget,
-    history,
-    jobs,
-    memory,
-    model,
-    project,
-    run_suite,
-    sandbox,
-    serve,
-    vllm,
-    work,
-)
 from rune_engine.cli.session import err, out
 from rune_engine.errors import RuneError
 
-COMMANDS = (
-    demo.demo,
-    run_suite.run,
-    memory.status,
-    serve.serve,
-    memory.record,
-    memory.distill,
-    project.project,
-    forget.forget,
-    work.evaluate,
-    history.history,
-    doctor.doctor,
-    data.backup,
-    data.restore,
-)
-GROUPS = {
-    "engine": engine.app,
-    "daemon": daemon.app,
-    "jobs": jobs.app,
-    "adapters": memory.adapters,
-    "model": model.app,
-    "sandbox": sandbox.app,
-    "vllm": vllm.app,
+COMMANDS = {
+    "demo": "demo:demo",
+    "run": "run_suite:run",
+    "status": "memory:status",
+    "serve": "serve:serve",
+    "record": "memory:record",
+    "distill": "memory:distill",
+    "project": "project:project",
+    "forget": "forget:forget",
+    "evaluate": "work:evaluate",
+    "history": "history:history",
+    "doctor": "doctor:doctor",
+    "backup": "data:backup",
+    "restore": "data:restore",
+    "import": "work:import_file",
+    "engine": "engine:app",
+    "daemon": "daemon:app",
+    "jobs": "jobs:app",
+    "adapters": "memory:adapters",
+    "model": "model:app",
+    "sandbox": "sandbox:app",
+    "vllm": "vllm:app",
 }
+"""Where each command, or group of commands, is found."""
+
+
+class _Commands(TyperGroup):
+    """Imports the module of the command that is asked for, and no other: some are heavy."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        names: dict[str, Any] = dict.fromkeys(COMMANDS)
+        self.commands = names  # what is suggested for a wrong one
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module, name = COMMANDS[cmd_name].split(":")
+        found = getattr(import_module(f"rune_engine.cli.{module}"), name)
+        if not isinstance(found, typer.Typer):
+            group = typer.Typer(add_completion=False)
+            group.command(cmd_name)(found)
+            found = group
+        command = typer.main.get_command(found)
+        command.name = cmd_name
+        return command
 
 
 def _build() -> typer.Typer:
     app = typer.Typer(
+        cls=_Commands,
         help="Parametric memory for coding agents.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
     )
     app.callback()(_root)
-    for command in COMMANDS:
-        app.command()(command)
-    app.command("import")(work.import_file)
-    memory.adapters.command("export")(export.export)
-    for name, group in GROUPS.items():
-        app.add_typer(group, name=name)
     return app
 
 

@@ -9,6 +9,7 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from rune_engine.cli.engine import Json
+from rune_engine.cli.export import export
 from rune_engine.cli.follow import follow
 from rune_engine.cli.session import (
     out,
@@ -129,6 +130,9 @@ def show_adapter(
     """Show everything that is known of one adapter."""
     adapter = with_engine(lambda client: client.get_adapter(adapter_id))
     (print_json if as_json else print_fields)(adapter)
+
+
+adapters.command("export")(export)
 
 
 def _read_drafts(file: Path) -> list[TrajectoryDraft]:

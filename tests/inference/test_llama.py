@@ -140,6 +140,10 @@ async def test_a_budget_for_one_adapter_serves_many(
                 loaded = provider.status().loaded_adapters
                 assert adapter is None or loaded == (adapter.id,)
         assert len(set(texts.values())) == len(adapters)
+        # At once: what is being decoded with is never freed, whatever the budget.
+        calls = [provider.generate([ask("add")], adapter=a) for a in adapters.values()]
+        together = await asyncio.gather(*calls)
+        assert [answer.text for [answer] in together] == list(texts.values())
     finally:
         await provider.close()
 
