@@ -12,7 +12,7 @@ but the standard library and its own modules.
 
 from project_worlds.names import Split, split_of
 from project_worlds.operations import OPERATIONS, Operation
-from project_worlds.project import Conventions, Project, make_project
+from project_worlds.project import Conventions, Project, Step, make_project
 from project_worlds.sessions import HeldOut, Session, make_held_out, make_sessions
 from project_worlds.tasks import Task, make_plain_task, make_project_task
 
@@ -24,6 +24,7 @@ __all__ = [
     "Project",
     "Session",
     "Split",
+    "Step",
     "Task",
     "make_held_out",
     "make_plain_task",

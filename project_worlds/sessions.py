@@ -8,13 +8,13 @@ recorded session used.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from project_worlds.names import make_helper_name
+from project_worlds.mistakes import MISTAKES, wrong_attempt
 from project_worlds.operations import Operation
-from project_worlds.project import Project
-from project_worlds.tasks import Task, make_project_task, project_solution, random_steps
+from project_worlds.project import Project, Step
+from project_worlds.tasks import Task, make_project_task, make_step, random_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,38 +33,14 @@ class HeldOut:
     new_wordings: tuple[Task, ...]
 
 
-def _recorded_phrases(operation: Operation) -> tuple[str, ...]:
+def recorded_phrases(operation: Operation) -> tuple[str, ...]:
     """The wordings that recorded sessions use; the others are kept back."""
     return operation.phrases[: len(operation.phrases) // 2]
 
 
-def _kept_back_phrases(operation: Operation) -> tuple[str, ...]:
+def kept_back_phrases(operation: Operation) -> tuple[str, ...]:
+    """The wordings that no recorded session uses."""
     return operation.phrases[len(operation.phrases) // 2 :]
-
-
-def _wrong_attempt(project: Project, task: Task, rng: random.Random) -> str:
-    """What somebody new to the house writes: a helper under a name that does not exist."""
-    step = rng.choice(task.steps)
-    right = project.helpers[step.key]
-    wrong = make_helper_name(rng, project.split, set(project.helpers.values()))
-    return project_solution(project, task.steps).replace(right, wrong)
-
-
-def _session_steps(project: Project, rng: random.Random, count: int) -> list[list[Operation]]:
-    """Steps for `count` sessions; every operation of the project occurs in the first ones."""
-    chosen: list[list[Operation]] = []
-    waiting = list(project.operations)
-    rng.shuffle(waiting)
-    while len(chosen) < count:
-        steps = random_steps(rng, project.operations, rng.choice((1, 2, 2)))
-        if waiting:
-            first = waiting.pop()
-            steps = [first] if first.result == "number" else [first, *steps[-1:]]
-            if len(steps) == 2 and steps[0] == steps[1]:
-                steps = [first]
-        if steps not in chosen or len(chosen) > 3 * count:
-            chosen.append(steps)
-    return chosen
 
 
 def make_sessions(project: Project, count: int = 12) -> list[Session]:
@@ -72,13 +48,56 @@ def make_sessions(project: Project, count: int = 12) -> list[Session]:
     rng = random.Random(f"sessions-{project.split}-{project.seed}")
     sessions: list[Session] = []
     for steps in _session_steps(project, rng, count):
-        phrases = [rng.choice(_recorded_phrases(step)) for step in steps]
-        task = make_project_task(project, steps, phrases, rng)
+        task = _task(project, steps, recorded_phrases, rng)
         attempts: tuple[str, ...] = (task.solution,)
         if rng.random() < 0.33:
-            attempts = (_wrong_attempt(project, task, rng), task.solution)
+            wrong = wrong_attempt(rng, project, task, rng.choice(MISTAKES))
+            attempts = (wrong, task.solution)
         sessions.append(Session(task, attempts))
     return sessions
+
+
+def _session_steps(project: Project, rng: random.Random, count: int) -> list[list[Step]]:
+    """Steps for `count` sessions; every operation of the project occurs in the first ones."""
+    chosen: list[list[Step]] = []
+    waiting = list(project.operations)
+    rng.shuffle(waiting)
+    tries = 0
+    while len(chosen) < count:
+        tries += 1
+        if waiting:
+            steps = _ending_in(project, rng, waiting.pop())
+        else:
+            steps = random_steps(rng, project.operations, project.domain, rng.choice((1, 2, 2)))
+        if _keys(steps) not in map(_keys, chosen) or tries > 3 * count:
+            chosen.append(steps)
+    return chosen
+
+
+def _ending_in(project: Project, rng: random.Random, operation: Operation) -> list[Step]:
+    """One or two steps of which the last is this operation."""
+    last = make_step(rng, operation)
+    before = [
+        o
+        for o in project.operations
+        if o.takes == project.domain and o.gives == operation.takes and o != operation
+    ]
+    alone = operation.takes == project.domain and rng.random() < 0.4
+    return [last] if alone or not before else [make_step(rng, rng.choice(before)), last]
+
+
+def _keys(steps: Sequence[Step]) -> tuple[str, ...]:
+    return tuple(step.operation.key for step in steps)
+
+
+def _task(
+    project: Project,
+    steps: Sequence[Step],
+    phrases: Callable[[Operation], Sequence[str]],
+    rng: random.Random,
+) -> Task:
+    wordings = [rng.choice(phrases(step.operation)) for step in steps]
+    return make_project_task(project, steps, wordings, rng)
 
 
 def make_held_out(project: Project, sessions: Sequence[Session], count: int = 8) -> HeldOut:
@@ -88,24 +107,37 @@ def make_held_out(project: Project, sessions: Sequence[Session], count: int = 8)
     has. New wordings use only phrases that no session may use.
     """
     rng = random.Random(f"held-out-{project.split}-{project.seed}")
-    seen = {session.task.combination for session in sessions}
-    combinations: list[Task] = []
-    while len(combinations) < count:
-        steps = random_steps(rng, project.operations, rng.choice((2, 2, 3)))
-        task = make_project_task(
-            project, steps, [rng.choice(_recorded_phrases(step)) for step in steps], rng
-        )
-        if task.combination not in seen:
-            seen.add(task.combination)
-            combinations.append(task)
-    descriptions: set[str] = set()
-    wordings: list[Task] = []
-    while len(wordings) < count:
-        steps = random_steps(rng, project.operations, rng.choice((1, 2, 2)))
-        task = make_project_task(
-            project, steps, [rng.choice(_kept_back_phrases(step)) for step in steps], rng
-        )
-        if task.description not in descriptions:
-            descriptions.add(task.description)
-            wordings.append(task)
-    return HeldOut(tuple(combinations), tuple(wordings))
+    recorded = {session.task.combination for session in sessions}
+    combinations = _distinct(
+        count,
+        lambda: _random_task(project, (2, 2, 3), recorded_phrases, rng),
+        lambda task: None if task.combination in recorded else task.combination,
+    )
+    wordings = _distinct(
+        count,
+        lambda: _random_task(project, (1, 2, 2), kept_back_phrases, rng),
+        lambda task: task.description,
+    )
+    return HeldOut(combinations, wordings)
+
+
+def _random_task(
+    project: Project,
+    lengths: Sequence[int],
+    phrases: Callable[[Operation], Sequence[str]],
+    rng: random.Random,
+) -> Task:
+    steps = random_steps(rng, project.operations, project.domain, rng.choice(lengths))
+    return _task(project, steps, phrases, rng)
+
+
+def _distinct(
+    count: int, draw: Callable[[], Task], identity: Callable[[Task], object | None]
+) -> tuple[Task, ...]:
+    """`count` tasks that are not the same; those whose identity is None do not count."""
+    found: dict[object, Task] = {}
+    while len(found) < count:
+        task = draw()
+        if (key := identity(task)) is not None:
+            found.setdefault(key, task)
+    return tuple(found.values())

@@ -12,6 +12,7 @@ import re
 from rune_engine.models import Attempt
 
 MAX_CHARS = 600
+_NOTHING = "The tests did not pass."
 _CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 _MARKER = re.compile(r"<\|[^|>\n]{0,40}\|>")
 
@@ -19,8 +20,12 @@ _MARKER = re.compile(r"<\|[^|>\n]{0,40}\|>")
 def failure_output(attempt: Attempt) -> str:
     """The end of what the attempt printed to stderr, else to stdout, else its verdict's words."""
     said = str((attempt.verdict or {}).get("message", ""))
-    text = attempt.stderr.strip() or attempt.stdout.strip() or said or "The tests did not pass."
-    text = _MARKER.sub("", _CONTROL.sub("", text))
+    return shown(attempt.stderr.strip() or attempt.stdout.strip() or said or _NOTHING)
+
+
+def shown(output: str) -> str:
+    """The end of an output, without what could forge a turn."""
+    text = _MARKER.sub("", _CONTROL.sub("", output.strip()))
     if len(text) <= MAX_CHARS:
         return text
     tail = text[-MAX_CHARS:]

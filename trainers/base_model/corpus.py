@@ -1,96 +1,229 @@
 """What rune-nano learns from: conversations generated on the fly, never stored.
 
-Four kinds, by share: tasks of a fixed set of projects that the model comes to know by heart (so
-that it has the habit of looking names up in its weights by what words mean), plain tasks, plain
-tasks whose function the user names (copying), and repairs after a failed attempt. Everything is
-made from the worlds' training split, so no name of an evaluation project ever occurs.
+By heart: tasks of a fixed set of projects, nothing in context, so that the model has the habit of
+looking names up in its weights by what words mean. In context: projects that are new each time,
+shown by their earlier sessions or their documentation. And plain tasks, repairs, step lists.
+Everything is made from the worlds' training split, so no name of an evaluation project ever occurs.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import prompts
-from project_worlds.names import make_helper_name
-from project_worlds.operations import OPERATIONS, Operation
-from project_worlds.project import Project, make_project
-from project_worlds.tasks import plain_solution, project_solution, random_steps, sentence
+from project_worlds.mistakes import MISTAKES, failure, wrong_attempt
+from project_worlds.names import Split, make_helper_name
+from project_worlds.operations import OPERATIONS
+from project_worlds.project import DOMAINS, Project, make_project
+from project_worlds.tasks import (
+    Task,
+    make_plain_task,
+    make_project_task,
+    plain_solution,
+    random_steps,
+    sentence,
+)
+from rune_engine.feedback import shown
 
-KNOWN_PROJECTS = 128
-_SHARES = {"known": 0.50, "plain": 0.30, "named": 0.12, "repair": 0.08}
+KNOWN_PROJECTS = 160
+_FIRST_FRESH = 1_000_000
+"""Seeds from here on are projects that are seen once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A message; of an assistant's, whether it is learnt and what in it cannot be known yet."""
+
+    role: str
+    content: str
+    learnt: bool = False
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A conversation and the answer that is learnt."""
+    """A conversation."""
 
-    messages: list[dict[str, str]]
-    answer: str
+    kind: str
+    turns: list[Turn]
+
+
+@dataclass(slots=True)
+class _Conversation:
+    """A conversation that grows by a task at a time."""
+
+    turns: list[Turn] = field(default_factory=lambda: [Turn("system", prompts.render("system"))])
+    seen: str = ""
+
+    def ask(self, text: str) -> None:
+        self.turns.append(Turn("user", prompts.render("task", task_description=text)))
+
+    def answer(self, text: str, *, learnt: bool, unknown: tuple[str, ...] = ()) -> None:
+        self.turns.append(Turn("assistant", text, learnt, unknown))
+
+    def code(self, code: str, *, learnt: bool = True, unknown: tuple[str, ...] = ()) -> None:
+        self.answer(prompts.render("answer", code=code), learnt=learnt, unknown=unknown)
+
+    def failed(self, code: str, output: str) -> None:
+        self.code(code, learnt=False)
+        self.turns.append(Turn("user", prompts.render("repair", output=output)))
 
 
 class Corpus:
-    """An endless, seeded stream of documents."""
+    """An endless, seeded stream of documents.
 
-    def __init__(self, seed: int, known_projects: int = KNOWN_PROJECTS) -> None:
-        self._rng = random.Random(f"corpus-{seed}")
-        self._projects = [make_project(number, "training") for number in range(known_projects)]
+    Args:
+        shares: how often each kind occurs; see `SHORT` and `LONG`.
+        split: where the names of the projects in context are from.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        shares: Mapping[str, float],
+        split: Split = "training",
+        known: int = KNOWN_PROJECTS,
+    ) -> None:
+        self._rng = random.Random(f"corpus-{split}-{seed}-{sorted(shares)}")
+        self._shares = shares
+        self._split = split
+        self._known_projects = [make_project(number, "training") for number in range(known)]
 
     def __iter__(self) -> Iterator[Document]:
-        makers = {
+        makers: dict[str, Callable[[], _Conversation]] = {
             "known": self._known,
             "plain": self._plain,
             "named": self._named,
-            "repair": self._repair,
+            "documented": self._documented,
+            "repaired": self._repaired,
+            "listed": self._listed,
+            "sessions": self._sessions,
         }
         while True:
-            kind = self._rng.choices(list(_SHARES), weights=list(_SHARES.values()))[0]
-            yield makers[kind]()
+            kind = self._rng.choices(list(self._shares), weights=list(self._shares.values()))[0]
+            yield Document(kind, makers[kind]().turns)
 
-    def _steps(self, operations: tuple[Operation, ...]) -> list[Operation]:
-        return random_steps(self._rng, operations, self._rng.choice((1, 2, 2, 3)))
+    def _fresh(self) -> Project:
+        return make_project(self._rng.randrange(_FIRST_FRESH, 10**9), self._split)
 
-    def _ask(self, steps: list[Operation]) -> str:
-        return sentence(self._rng, [self._rng.choice(step.phrases) for step in steps])
+    def _task(self, project: Project, lengths: tuple[int, ...] = (1, 2, 2, 3)) -> Task:
+        count = self._rng.choice(lengths)
+        steps = random_steps(self._rng, project.operations, project.domain, count)
+        wordings = [self._rng.choice(step.operation.phrases) for step in steps]
+        return make_project_task(project, steps, wordings, self._rng, tested=False)
 
-    def _known(self) -> Document:
-        project = self._rng.choice(self._projects)
-        steps = self._steps(project.operations)
-        task = f"In {project.name}: {self._ask(steps)}"
-        return _document(task, project_solution(project, steps))
+    # --- nothing in context --------------------------------------------------------------------
 
-    def _plain(self) -> Document:
-        steps = self._steps(OPERATIONS)
-        return _document(self._ask(steps), plain_solution(steps))
+    def _known(self) -> _Conversation:
+        conversation = _Conversation()
+        task = self._task(self._rng.choice(self._known_projects))
+        conversation.ask(task.description)
+        conversation.code(task.solution)
+        return conversation
 
-    def _named(self) -> Document:
-        steps = self._steps(OPERATIONS)
-        name = make_helper_name(self._rng, "training")
-        task = self._rng.choice(("Write `{0}(xs)`. {1}", "{1} Call it `{0}`.", "{0}: {1}"))
-        return _document(task.format(name, self._ask(steps)), plain_solution(steps, name))
+    def _plain(self) -> _Conversation:
+        conversation = _Conversation()
+        task = make_plain_task(self._rng, tested=False)
+        conversation.ask(task.description)
+        conversation.code(task.solution)
+        return conversation
 
-    def _repair(self) -> Document:
-        project = self._rng.choice(self._projects)
-        steps = self._steps(project.operations)
-        right = project_solution(project, steps)
-        step = self._rng.choice(steps)
-        wrong = make_helper_name(self._rng, "training", set(project.helpers.values()))
-        failed = right.replace(project.helpers[step.key], wrong)
-        task = f"In {project.name}: {self._ask(steps)}"
-        return _document(task, right, [(failed, _missing_helper(project, failed, wrong))])
+    def _named(self) -> _Conversation:
+        conversation = _Conversation()
+        steps = random_steps(
+            self._rng, OPERATIONS, self._rng.choice(DOMAINS), self._rng.choice((1, 2, 2))
+        )
+        asked = sentence(self._rng, steps, [self._rng.choice(s.operation.phrases) for s in steps])
+        name = make_helper_name(self._rng, self._split)
+        frame = self._rng.choice(("Write `{0}(xs)`. {1}", "{1} Call it `{0}`.", "{0}: {1}"))
+        conversation.ask(frame.format(name, asked))
+        conversation.code(plain_solution(steps, name))
+        return conversation
+
+    # --- everything in context -----------------------------------------------------------------
+
+    def _documented(self) -> _Conversation:
+        project, conversation = self._fresh(), _Conversation()
+        tasks = [self._task(project) for _ in range(self._rng.choice((1, 2, 3)))]
+        conversation.ask(f"{project.documentation()}\n\n{tasks[0].description}")
+        for number, task in enumerate(tasks):
+            if number:
+                conversation.ask(task.description)
+            conversation.code(task.solution)
+        return conversation
+
+    def _repaired(self) -> _Conversation:
+        """A task, a failed attempt and what running it said, and the repaired code."""
+        known = self._rng.random() < 0.25
+        project = self._rng.choice(self._known_projects) if known else self._fresh()
+        conversation = _Conversation()
+        self._repair(conversation, project)
+        return conversation
+
+    def _repair(self, conversation: _Conversation, project: Project) -> None:
+        steps = random_steps(
+            self._rng, project.operations, project.domain, self._rng.choice((1, 2, 2, 3))
+        )
+        wordings = [self._rng.choice(step.operation.phrases) for step in steps]
+        task = make_project_task(project, steps, wordings, self._rng)
+        wrong = wrong_attempt(self._rng, project, task, self._rng.choice(MISTAKES))
+        output = failure(project, wrong, task.tests)
+        conversation.ask(task.description)
+        if output is not None:
+            conversation.failed(wrong, shown(output))
+        conversation.code(task.solution, learnt=output is not None)
+
+    def _listed(self) -> _Conversation:
+        """The steps of a task in the words that code has above them; with the calls, in a plan."""
+        plan = self._rng.random() < 0.5
+        conversation = _Conversation()
+        project = self._rng.choice(self._known_projects)
+        if plan and self._rng.random() < 0.5:
+            project = self._fresh()
+            conversation.turns.append(Turn("user", project.documentation()))
+        task = self._task(project, (2, 2, 3))
+        template = "plan" if plan else "decompose"
+        asked = prompts.render(template, task_description=task.description)
+        conversation.turns.append(Turn("user", asked))
+        lines = [
+            f"{number}. {step.title}" + (f": {project.call(step)}" if plan else "")
+            for number, step in enumerate(task.steps, 1)
+        ]
+        conversation.answer("\n".join(lines), learnt=True)
+        return conversation
+
+    def _sessions(self) -> _Conversation:
+        """A new project's sessions one after the other; each shows something of it."""
+        project, conversation = self._fresh(), _Conversation()
+        known = self._rng.random() < 0.1
+        if known:
+            project = self._rng.choice(self._known_projects)
+        seen: set[str] = set()
+        repairs = self._rng.random() < 0.2
+        for number in range(self._rng.choice((4, 6, 8, 10, 12))):
+            if number and repairs and self._rng.random() < 0.4:
+                self._repair(conversation, project)
+                seen.update(project.helpers.values())
+                continue
+            task = self._task(project, (1, 2, 2, 3) if number else (2, 3))
+            names = {project.helpers[step.operation.key] for step in task.steps}
+            conversation.ask(task.description)
+            unknown = () if known else tuple(sorted(names - seen))
+            conversation.code(task.solution, learnt=known or number > 0, unknown=unknown)
+            seen |= names
+        return conversation
 
 
-def _missing_helper(project: Project, code: str, name: str) -> str:
-    """The traceback's tail that a call of a helper which does not exist leaves."""
-    lines = code.splitlines()
-    number = next(i for i, line in enumerate(lines, 1) if f".{name}(" in line)
-    return (
-        f'  File "solution.py", line {number}, in {project.conventions.entry}\n'
-        f"    {lines[number - 1].strip()}\n"
-        f"AttributeError: module '{project.name}' has no attribute '{name}'"
-    )
-
-
-def _document(task: str, code: str, failed: list[tuple[str, str]] | None = None) -> Document:
-    return Document(prompts.conversation(task, failed or []), prompts.render("answer", code=code))
+SHORT: Mapping[str, float] = {
+    "known": 0.42,
+    "plain": 0.22,
+    "named": 0.05,
+    "documented": 0.10,
+    "repaired": 0.15,
+    "listed": 0.06,
+}
+"""Documents of one or two questions, by share."""
+LONG: Mapping[str, float] = {"sessions": 1.0}
+"""Documents of many."""

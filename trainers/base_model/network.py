@@ -16,15 +16,15 @@ _SHARPNESS = 6.0
 
 
 def make_network(tokenizer: PreTrainedTokenizerBase) -> Qwen2ForCausalLM:
-    """An untrained rune-nano: 4 layers, hidden 256, 4 heads (2 key-value), MLP 768."""
+    """An untrained rune-nano: 6 layers, hidden 256, 4 heads (2 key-value), MLP 768."""
     config = Qwen2Config(
         vocab_size=len(tokenizer),
         hidden_size=256,
         intermediate_size=768,
-        num_hidden_layers=4,
+        num_hidden_layers=6,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=1024,
+        max_position_embeddings=4096,
         rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
         tie_word_embeddings=True,
         bos_token_id=None,

@@ -2,8 +2,8 @@
 
     python -m trainers.base_model.train --out runs/nano --compile
 
-Stopped at any point, the same command goes on from the last checkpoint. Checkpoints are
-safetensors and JSON; the optimiser's state is kept with them.
+First copying alone, which forms induction; then documents. Stopped at any point, the same command
+goes on from the last checkpoint. The matrices are trained with Muon, all else with AdamW.
 """
 
 from __future__ import annotations
@@ -11,126 +11,181 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerBase, Qwen2ForCausalLM
 
-from trainers.base_model.corpus import Corpus
+from trainers.base_model.corpus import LONG, SHORT, Corpus
+from trainers.base_model.encoding import encode_document
 from trainers.base_model.network import make_network
+from trainers.base_model.progress import Progress
+from trainers.base_model.recall import recall
 from trainers.base_model.tokenizer import load_tokenizer, train_tokenizer
-from trainers.tokens import Batch, answer_loss, collate, encode
+from trainers.tokens import IGNORED, Batch, Example, answer_tokens, collate, token_losses
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a run goes.
+
+    Attributes:
+        steps: of documents, after `copying` steps.
+        short: documents of one question in a step.
+        long_tokens: tokens of documents of many questions in a step.
+        rate: the learning rate after the warm-up, until the last `decay` of the steps.
+    """
+
+    steps: int = 16_000
+    copying: int = 700
+    short: int = 24
+    long_tokens: int = 4_096
+    rate: float = 2e-3
+    decay: float = 0.3
+    warmup: int = 100
+    seed: int = 0
+
+    def rate_at(self, step: int) -> float:
+        """Warm-up, then constant, then linear to zero; `step` counts from the first copying."""
+        total = self.copying + self.steps
+        left = (total - step) / (self.decay * self.steps)
+        return self.rate * min(1.0, (step + 1) / self.warmup, left)
 
 
 def _tokenizer(out: Path) -> PreTrainedTokenizerBase:
     if not (out / "tokenizer.json").exists():
-        documents = itertools.islice(Corpus(seed=0), 4000)
-        texts = (m["content"] for d in documents for m in [*d.messages, {"content": d.answer}])
+        documents = itertools.islice(Corpus(0, SHORT | LONG), 6000)
+        texts = (turn.content for document in documents for turn in document.turns)
         train_tokenizer(texts).save_pretrained(out)
     return load_tokenizer(out)
 
 
-def _batches(
+def _short_batches(
     tokenizer: PreTrainedTokenizerBase, seed: int, size: int, pool: int = 8
 ) -> Iterator[Batch]:
     """Batches of similar lengths: `pool` batches are drawn, sorted and shuffled together."""
-    stream = iter(Corpus(seed))
+    stream = iter(Corpus(seed, SHORT))
     generator = torch.Generator().manual_seed(seed)
     while True:
-        examples = [
-            encode(tokenizer, d.messages, d.answer) for d in itertools.islice(stream, size * pool)
-        ]
+        examples = [encode_document(tokenizer, d) for d in itertools.islice(stream, size * pool)]
         examples.sort(key=lambda example: len(example.ids))
         for index in torch.randperm(pool, generator=generator).tolist():
-            yield collate(examples[index * size : (index + 1) * size], tokenizer.pad_token_id)
+            yield collate(examples[index * size : (index + 1) * size], _pad(tokenizer))
 
 
-def _rate(step: int, steps: int, peak: float, warmup: int = 100) -> float:
-    """Linear warm-up, then a cosine to a hundredth of the peak."""
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    done = (step - warmup) / max(1, steps - warmup)
-    return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+def _long_batches(
+    tokenizer: PreTrainedTokenizerBase, seed: int, tokens: int, pool: int = 32
+) -> Iterator[Batch]:
+    """Batches of similar lengths with about so many tokens each."""
+    stream = iter(Corpus(seed, LONG))
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        examples = [encode_document(tokenizer, d) for d in itertools.islice(stream, pool)]
+        examples.sort(key=lambda example: len(example.ids))
+        groups: list[list[Example]] = [[]]
+        for example in examples:
+            if groups[-1] and (len(groups[-1]) + 1) * len(example.ids) > tokens:
+                groups.append([])
+            groups[-1].append(example)
+        for index in torch.randperm(len(groups), generator=generator).tolist():
+            yield collate(groups[index], _pad(tokenizer))
 
 
-def _save(
-    out: Path, network: Qwen2ForCausalLM, optimizer: torch.optim.Optimizer, step: int
-) -> None:
-    state = {
-        f"{index}.{name}": value
-        for index, values in optimizer.state_dict()["state"].items()
-        for name, value in values.items()
-    }
-    save_file(state, out / "optimizer.safetensors.new")
-    network.save_pretrained(out)
-    (out / "optimizer.safetensors.new").replace(out / "optimizer.safetensors")
-    (out / "progress.json").write_text(json.dumps({"step": step}), encoding="utf-8")
+def _copying_batches(vocabulary: int, seed: int, size: int) -> Iterator[Batch]:
+    """Random tokens, then the same again; loss on the second time."""
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        length = int(torch.randint(4, 25, (1,), generator=generator))
+        once = torch.randint(3, vocabulary, (size, length), generator=generator)
+        ids = torch.cat([once, once], dim=1)
+        labels = ids.clone()
+        labels[:, : length + 1] = IGNORED
+        yield Batch(ids, labels)
 
 
-def _resume(out: Path, network: Qwen2ForCausalLM, optimizer: torch.optim.Optimizer) -> int:
-    progress = out / "progress.json"
-    if not progress.exists():
-        return 0
-    network.load_state_dict(load_file(out / "model.safetensors"), strict=False)
-    network.tie_weights()
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in load_file(out / "optimizer.safetensors").items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    return int(json.loads(progress.read_text(encoding="utf-8"))["step"])
+def _pad(tokenizer: PreTrainedTokenizerBase) -> int:
+    pad: int = tokenizer.pad_token_id
+    return pad
 
 
-def train(out: Path, steps: int, batch_size: int, peak: float, seed: int, compiled: bool) -> None:
-    """Train until `steps`, saving every 250 steps into `out`."""
+def optimizers(network: Qwen2ForCausalLM, rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the layers' matrices, AdamW for embeddings, biases and norms."""
+    matrices = [p for n, p in network.model.layers.named_parameters() if p.ndim == 2]
+    taken = {id(p) for p in matrices}
+    others = [p for p in network.parameters() if id(p) not in taken]
+    return [
+        torch.optim.Muon(matrices, lr=rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=0.05),
+    ]
+
+
+def _learn(
+    network: Qwen2ForCausalLM, batches: Sequence[Batch], device: str
+) -> tuple[list[float], int]:
+    """Gradients of the mean loss over all the batches' targets; each one's own, and the tokens."""
+    targets = sum(answer_tokens(batch) for batch in batches)
+    losses = []
+    for batch in batches:
+        moved = Batch(batch.ids.to(device), batch.labels.to(device))
+        with torch.autocast(device, dtype=torch.bfloat16):
+            each = token_losses(network, moved)
+        (each.sum() / targets).backward()  # type: ignore[no-untyped-call]
+        losses.append(each.mean().item())
+    return losses, sum(batch.ids.numel() for batch in batches)
+
+
+def train(out: Path, recipe: Recipe, *, compiled: bool, save_every: int = 250) -> None:
+    """Train to the end of the recipe, from the last checkpoint in `out` where there is one."""
     out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(seed)
+    torch.manual_seed(recipe.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = _tokenizer(out)
-    network = make_network(tokenizer)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.05
-    )
-    start = _resume(out, network, optimizer)
-    network.to(device).train()
+    network = make_network(tokenizer).to(device)
+    makers = optimizers(network, recipe.rate)
+    progress = Progress(out, network, makers)
+    start = progress.resume()
+    network.train()
     if compiled:
         network.model.compile(dynamic=True)
-    batches = _batches(tokenizer, seed + start, batch_size)
-    mean, tokens, began = 0.0, 0, time.monotonic()
-    for step in range(start, steps):
-        for group in optimizer.param_groups:
-            group["lr"] = _rate(step, steps, peak)
-        batch = next(batches)
-        batch = Batch(batch.ids.to(device), batch.labels.to(device))
-        with torch.autocast(device, dtype=torch.bfloat16):
-            loss = answer_loss(network, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+    seed = recipe.seed + start
+    copying = _copying_batches(len(tokenizer), seed, 24)
+    short = _short_batches(tokenizer, seed, recipe.short)
+    long = _long_batches(tokenizer, seed, recipe.long_tokens)
+    total, began, tokens = recipe.copying + recipe.steps, time.monotonic(), 0
+    for step in range(start, total):
+        for optimizer in makers:
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.rate_at(step)
+        batches = [next(copying)] if step < recipe.copying else [next(short), next(long)]
+        losses, count = _learn(network, batches, device)
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        mean = loss.item() if step == start else 0.98 * mean + 0.02 * loss.item()
-        tokens += batch.ids.numel()
+        for optimizer in makers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        tokens += count
+        progress.add(losses)
         if (step + 1) % 25 == 0:
             speed = tokens / (time.monotonic() - began)
-            print(f"step {step + 1}/{steps} loss {mean:.4f} {speed:.0f} tokens/s", flush=True)
-        if (step + 1) % 250 == 0 or step + 1 == steps:
-            _save(out, network, optimizer, step + 1)
+            print(f"step {step + 1}/{total} {progress.means()} {speed:.0f} tokens/s", flush=True)
+        if (step + 1) % save_every == 0 or step + 1 == total:
+            progress.save(step + 1)
+        if step >= recipe.copying and (step + 1) % (2 * save_every) == 0:
+            print(f"step {step + 1} {json.dumps(recall(network, tokenizer))}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=4500)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--rate", type=float, default=Recipe.rate)
+    parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--compile", action="store_true", help="faster; wants a C++ compiler")
     options = parser.parse_args()
-    train(options.out, options.steps, options.batch, options.rate, options.seed, options.compile)
+    recipe = Recipe(steps=options.steps, rate=options.rate, seed=options.seed)
+    train(options.out, recipe, compiled=options.compile)
 
 
 if __name__ == "__main__":
