@@ -1,4 +1,7 @@
-"""Operations on a list of integers. Every phrase that could be asked of another kind says number, value or entry."""
+"""Operations on a list of integers.
+
+A phrase that could be asked of another kind too says number, value or entry.
+"""
 
 from __future__ import annotations
 
@@ -98,7 +101,7 @@ NUMBERS: tuple[Operation, ...] = (
         "put the smaller numbers first",
         "sort values in increasing order",
         "rank numbers from lowest to highest",
-        "line numbers up from least to greatest",
+        "line up numbers from least to greatest",
         "sort the entries from low to high",
     ),
     _numbers(
@@ -111,7 +114,7 @@ NUMBERS: tuple[Operation, ...] = (
         "put the larger numbers first",
         "sort values in decreasing order",
         "rank numbers from highest to lowest",
-        "line numbers up from greatest to least",
+        "line up numbers from greatest to least",
         "sort the entries from high to low",
     ),
     _numbers(
@@ -305,7 +308,7 @@ NUMBERS: tuple[Operation, ...] = (
         "return the total of the numbers",
         "compute the sum of the entries",
         "give what the numbers come to together",
-        "tell how much the numbers make",
+        "tell how much the numbers add up to",
         "report the grand total of the numbers",
         "add every number together",
     ),

@@ -1,4 +1,7 @@
-"""Operations on a table, whose rows are a name with an integer each. Every phrase that could be asked of another kind says row, name or table."""
+"""Operations on a table: rows of a name and an integer.
+
+A phrase that could be asked of another kind too says row, name or table.
+"""
 
 from __future__ import annotations
 
@@ -136,7 +139,7 @@ TABLES: tuple[Operation, ...] = (
         "return the total of the rows",
         "compute the sum of the table",
         "give what the rows come to together",
-        "tell how much the rows make",
+        "tell how much the rows add up to",
         "report the grand total of the table",
         "add every row together",
     ),

@@ -1,4 +1,7 @@
-"""Operations on a text. Every phrase that could be asked of another kind says text, character or letter."""
+"""Operations on a text.
+
+A phrase that could be asked of another kind too says text, character or letter.
+"""
 
 from __future__ import annotations
 
@@ -197,38 +200,38 @@ TEXT: tuple[Operation, ...] = (
         "number",
         "count the vowels",
         'sum(c in "aeiou" for c in xs.lower())',
-        "return how many vowels there are",
-        "tell the number of vowels",
+        "return the vowel total of the text",
+        "tell the number of vowels in the text",
         "give the vowel count of the text",
         "report how many characters are vowels",
         "find how many vowels the text has",
         "count the characters that are vowels",
-        "say how often a vowel occurs",
+        "say how often vowels occur in the text",
     ),
     _text(
         "digits",
         "number",
         "count the digits",
         "sum(c.isdigit() for c in xs)",
-        "return how many digits there are",
-        "tell the number of digits",
+        "return the digit total of the text",
+        "tell the number of digits in the text",
         "give the digit count of the text",
         "report how many characters are digits",
         "find how many digits the text has",
         "count the characters that are digits",
-        "say how often a digit occurs",
+        "say how often digits occur in the text",
     ),
     _text(
         "spaces",
         "number",
         "count the spaces",
         'xs.count(" ")',
-        "return how many spaces there are",
-        "tell the number of spaces",
+        "return the space total of the text",
+        "tell the number of spaces in the text",
         "give the space count of the text",
         "report how many characters are spaces",
         "find how many spaces the text has",
         "count the characters that are spaces",
-        "say how often a space occurs",
+        "say how often spaces occur in the text",
     ),
 )

@@ -1,4 +1,7 @@
-"""Operations on a list of words. Every phrase that could be asked of another kind says word."""
+"""Operations on a list of words.
+
+A phrase that could be asked of another kind too says word.
+"""
 
 from __future__ import annotations
 
