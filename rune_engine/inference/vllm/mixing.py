@@ -2,8 +2,8 @@
 
 vLLM on a processor (0.32; pull requests 48421 and 49656) looks a row without an adapter up at index
 -1, which is its last adapter slot: next to a row with an adapter, a base row is answered from
-somebody's memory. So, there, a base request that meets adapters, or comes soon after one, goes as an
-adapter of zeros, and an adapter waits until the base requests before it are answered. On a GPU
+somebody's memory. So, there, a base request that meets adapters, or comes soon after one, goes as
+an adapter of zeros, and an adapter waits until the base requests before it are answered. On a GPU
 nothing of this happens.
 """
 
