@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := $(BIN)/pytest --numprocesses auto --dist
 TORTURE := tests/crash tests/durability tests/e2e/test_kill_real_work.py \
 	tests/sandbox/test_conformance.py tests/sandbox/test_killed_parent.py \
 	tests/trainers/test_checkpoints_resume.py
@@ -15,13 +16,13 @@ demo: .venv/ready  ## teach unseen projects and measure what is remembered
 	$(BIN)/rune demo
 
 test: .venv/ready-llama  ## every test but the torture
-	$(BIN)/pytest $(TORTURE:%=--ignore=%) --ignore=tests/inference/with_vllm
+	$(PYTEST) loadfile $(TORTURE:%=--ignore=%) --ignore=tests/inference/with_vllm
 
 test-vllm: .venv/ready $(RUNE_VLLM_PYTHON)  ## the vLLM back-end against a real server, on the CPU
 	RUNE_VLLM_PYTHON=$(RUNE_VLLM_PYTHON) $(BIN)/pytest $(VLLM)
 
 torture: .venv/ready  ## kill -9, power cuts, crowds, and every attack on the sandbox
-	$(BIN)/pytest $(TORTURE)
+	$(PYTEST) worksteal $(TORTURE)
 
 lint: .venv/ready  ## style, types, layers
 	$(BIN)/ruff check .

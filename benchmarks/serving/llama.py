@@ -197,17 +197,22 @@ async def one_at_a_time(bench: Bench) -> dict[str, Any]:
     try:
         await provider.generate([GenerationRequest(prompt="a", max_tokens=1)])
         worker = psutil.Process(provider.status().worker_pids[0])
-        for _ in range(max(3, bench.repeats // 3)):
-            prompt = bench.words(24)
+
+        async def by_rune(request: GenerationRequest) -> None:
             with rune.timed(worker):
-                [answer] = await provider.generate(
-                    [GenerationRequest(prompt=prompt, max_tokens=tokens)]
-                )
+                [answer] = await provider.generate([request])
             rune.tokens += answer.completion_tokens
-            ids = bench.text.tokens(GenerationRequest(prompt=prompt))
+
+        async def by_llama(request: GenerationRequest) -> None:
             with direct.timed():
+                ids = bench.text.tokens(request)
                 said = llama.create_completion(ids, max_tokens=tokens, temperature=0.0)
             direct.tokens += said["usage"]["completion_tokens"]  # type: ignore[index]
+
+        for turn in range(4 if bench.large else bench.repeats):
+            request = GenerationRequest(prompt=bench.words(24), max_tokens=tokens)
+            for ask in (by_rune, by_llama)[:: 1 if turn % 2 else -1]:
+                await ask(request)
     finally:
         await provider.close()
         llama.close()

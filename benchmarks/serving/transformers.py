@@ -355,7 +355,8 @@ class _Run:
         }
 
     async def _retries(self) -> dict[str, Any]:
-        words, new = (200, 16) if self.shape == NANO else (1200, 32)
+        # A task that nearly fills rune-nano's context; a smaller part of what larger models take.
+        words, new = (310, 16) if self.shape == NANO else (1200, 32)
         times = max(2, self.times // 2)
         return await retries(self.base, self.threads, self.adapters[0], words, new, times)
 

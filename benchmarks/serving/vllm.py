@@ -2,14 +2,14 @@
 
     python -m benchmarks.serving.vllm --python VLLM_PYTHON --json vllm.json
 
-Both sides ask one server, in turn, in random order, for greedy answers to the same kind of prompts,
-so that the ratio holds on any machine. The bare side is an httpx client that posts the rendered
+Both sides ask one server, in turn, in random order, for greedy answers to the same prompts, so that
+the ratio holds on any machine. The bare side is an httpx client that posts the rendered
 prompt and reads the answer. Promised: at least 0.95 of its tokens per second. CPU seconds are of
 this process: what Rune adds on the client's side.
 
 Three kinds of requests: `base`, `adapter`, and `mixed`, of which every other one is of the base.
-Where these meet on a processor, Rune sends the base's as an adapter of zeros, which costs time (see
-rune_engine/inference/vllm/mixing.py); the bare side does not, and its base's answers are wrong.
+Where these meet on a processor, an adapter of zeros has to stand for the base, or its answers are
+wrong (see rune_engine/inference/vllm/mixing.py); the bare side does so as well.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from rune_engine.inference.vllm.provider import VllmProvider
 
 MODEL = base_models.shipped()[0]
 CONCURRENCY = (1, 8)
-ROUNDS = 12
+ROUNDS = 24
 TOKENS = 64
 WAIT_SECONDS = 600.0
-LISTED = "bench"
+LISTED, ZEROS = "bench", "zeros"
 
 Ask = Callable[[list[str]], Awaitable[int]]
 
@@ -67,6 +67,7 @@ def measure(
         _served(found, python, name) as url,
     ):
         adapter = make_adapter(found.path, found.id, Path(name) / LISTED)
+        make_adapter(found.path, found.id, Path(name) / ZEROS, std=0.0)
         return asyncio.run(_measure(url, found, adapter, Path(name), (rounds, concurrency, tokens)))
 
 
@@ -79,7 +80,7 @@ def _served(found: base_models.BaseModelFolder, python: str, folder: str) -> Ite
         yield settings.url
 
 
-def make_adapter(base: Path, base_model_id: str, folder: Path) -> AdapterRef:
+def make_adapter(base: Path, base_model_id: str, folder: Path, *, std: float = 0.01) -> AdapterRef:
     """A random adapter of rank 8 on every projection."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -90,7 +91,7 @@ def make_adapter(base: Path, base_model_id: str, folder: Path) -> AdapterRef:
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), lora)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.01)
+            torch.nn.init.normal_(parameter, std=std)
     model.save_pretrained(folder)
     weights = (folder / "adapter_model.safetensors").read_bytes()
     return AdapterRef("bench", folder, hashlib.sha256(weights).hexdigest(), base_model_id)
@@ -107,15 +108,17 @@ async def _measure(
     provider = VllmProvider(found.id, found.path, url, staging=folder / "staging")
     figures: dict[str, Any] = {"model": found.id, "rounds": rounds, "tokens": tokens}
     async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=600) as client:
-        body = {"lora_name": LISTED, "lora_path": str(adapter.path)}
-        (await client.post("/v1/load_lora_adapter", json=body)).raise_for_status()
+        for listed in (LISTED, ZEROS):
+            body = {"lora_name": listed, "lora_path": str(adapter.path.with_name(listed))}
+            (await client.post("/v1/load_lora_adapter", json=body)).raise_for_status()
         kinds: dict[str, list[AdapterRef | None]] = {
             "base": [None],
             "adapter": [adapter],
             "mixed": [None, adapter],
         }
         for kind, used in kinds.items():
-            names = [LISTED if one else found.id for one in used]
+            base = ZEROS if kind == "mixed" else found.id
+            names = [LISTED if one else base for one in used]
             sides = {
                 "rune": _through_rune(provider, used, tokens),
                 "direct": _direct(client, names, tokens),
@@ -161,8 +164,8 @@ async def _interleaved(sides: dict[str, Ask], rounds: int, at_once: int) -> dict
     rates: dict[str, list[float]] = {name: [] for name in sides}
     cpu = dict.fromkeys(sides, 0.0)
     for number in range(rounds + 2):
+        prompts = [f"# {number} {n}\ndef add(a, b):\n" for n in range(at_once)]
         for name in rng.sample(sorted(sides), len(sides)):
-            prompts = [f"# {number} {n} {name}\ndef add(a, b):\n" for n in range(at_once)]
             started, worked = time.perf_counter(), time.process_time()
             tokens = await sides[name](prompts)
             if number >= 2:

@@ -31,7 +31,7 @@ from rune_engine.inference.rows import Row
 from rune_engine.inference.wire import Message, read_adapter, read_requests, to_line
 from rune_engine.inference.worker_model import WorkerModel
 
-_GATHER_SECONDS = 0.002
+_GATHER_SECONDS = 0.0005
 """How long a batch waits for calls made at the same moment; less than a token's time."""
 
 

@@ -31,6 +31,7 @@ class Healthy(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
         self.end_headers()
+    {answering}
 http.server.HTTPServer(("127.0.0.1", {port}), Healthy).serve_forever()
 '
 """
@@ -49,6 +50,10 @@ def script(folder: Path, text: str) -> str:
     file.write_text(text, encoding="utf-8")
     file.chmod(0o700)
     return str(file)
+
+
+def healthy_server(port: int, answering: str = "do_POST = do_GET") -> str:
+    return SCRIPT.format(python=sys.executable, port=port, answering=answering)
 
 
 def settings(python: str, port: int) -> ServerSettings:
@@ -114,6 +119,17 @@ def test_a_server_that_is_never_ready_is_ended(port: int, tmp_path: Path) -> Non
     assert not process.is_running()
 
 
+def test_a_server_that_is_healthy_but_does_not_answer_is_not_ready(
+    port: int, tmp_path: Path
+) -> None:
+    mute = script(tmp_path, healthy_server(port, answering="pass"))
+    with (
+        ServerProcess(settings(mute, port), tmp_path / "log") as server,
+        pytest.raises(BackendUnavailableError, match="does not answer"),
+    ):
+        server.wait_until_healthy(60)
+
+
 def test_a_port_that_is_taken_is_told_before_anything_starts(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -130,7 +146,7 @@ def test_a_python_that_is_not_there_is_told(port: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_nothing_outlives_the_command(port: int, tmp_path: Path, number: signal.Signals) -> None:
     """A signal ends the server and its own children; a SIGKILL of ours at least the server."""
-    healthy = script(tmp_path, SCRIPT.format(python=sys.executable, port=port))
+    healthy = script(tmp_path, healthy_server(port))
     started = serve(healthy, port, tmp_path)
     processes: list[psutil.Process] = []
     try:

@@ -2,8 +2,9 @@
 
 vLLM on a processor (0.32; pull requests 48421 and 49656) looks a row without an adapter up at index
 -1, which is its last adapter slot: next to a row with an adapter, a base row is answered from
-somebody's memory. So, there, a base request that meets adapters goes as an adapter of zeros, and an
-adapter waits until the base requests before it are answered. On a GPU nothing of this happens.
+somebody's memory. So, there, a base request that meets adapters, or comes soon after one, goes as
+an adapter of zeros, and an adapter waits until the base requests before it are answered. On a GPU
+nothing of this happens.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,6 +29,8 @@ NO_ADAPTER = "(no adapter)"
 
 _PROJECTIONS = ("q_proj", "o_proj", "down_proj", "gate_proj", "c_attn", "qkv_proj")
 _FLOAT_BYTES = 4
+_SOON_SECONDS = 10.0
+"""Zeros take longer than no adapter, but less long than adapters that wait for base requests."""
 
 
 class Names:
@@ -43,11 +48,14 @@ class Names:
         self._plain = 0
         self._with_adapters = 0
         self._no_plain = asyncio.Event()
+        self._adapter_at = -math.inf
 
     @asynccontextmanager
     async def using(self, adapter: AdapterRef | None) -> AsyncIterator[str]:
         """The name for a request with `adapter`, or none; it is valid for the time of the block."""
-        wanted = adapter or (self._zeros if self._with_adapters else None)
+        wanted = adapter or (self._zeros if self._meets_adapters() else None)
+        if adapter is not None:
+            self._adapter_at = time.monotonic()
         if wanted is None:
             async with self._without() as name:
                 yield name
@@ -57,6 +65,10 @@ class Names:
         else:
             async with self._apart(wanted) as name:
                 yield name
+
+    def _meets_adapters(self) -> bool:
+        soon = time.monotonic() - self._adapter_at < _SOON_SECONDS
+        return self._with_adapters > 0 or soon
 
     @asynccontextmanager
     async def _without(self) -> AsyncIterator[str]:
