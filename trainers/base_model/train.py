@@ -179,9 +179,9 @@ def train(out: Path, recipe: Recipe, *, compiled: bool, save_every: int = 250) -
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=Recipe.steps)
-    parser.add_argument("--rate", type=float, default=Recipe.rate)
-    parser.add_argument("--seed", type=int, default=Recipe.seed)
+    parser.add_argument("--steps", type=int, default=Recipe().steps)
+    parser.add_argument("--rate", type=float, default=Recipe().rate)
+    parser.add_argument("--seed", type=int, default=Recipe().seed)
     parser.add_argument("--compile", action="store_true", help="faster; wants a C++ compiler")
     options = parser.parse_args()
     recipe = Recipe(steps=options.steps, rate=options.rate, seed=options.seed)
