@@ -25,13 +25,14 @@ class BaseModelFolder:
     """A base model on disk.
 
     `path` is its folder, or its `.gguf` file (the first one of a split model). `distillation`
-    holds recommended settings (`rank`, `max_steps`, `learning_rate`, `target_modules`, ...); it is
-    empty without `rune.json`.
+    holds recommended settings (`rank`, `max_steps`, `learning_rate`, `target_modules`, ...), and
+    `closed_form` those of a distillation without training; both are empty without `rune.json`.
     """
 
     id: str
     path: Path
     distillation: dict[str, Any] = field(default_factory=dict)
+    closed_form: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_gguf(self) -> bool:
@@ -62,6 +63,7 @@ def describe(name_or_path: str) -> BaseModelFolder:
         id=settings.get("id", path.name),
         path=path,
         distillation=settings.get("distillation", {}),
+        closed_form=settings.get("closed_form", {}),
     )
 
 
@@ -78,7 +80,7 @@ def _settings(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     settings = json.loads(file.read_text(encoding="utf-8"))
-    kinds = {"id": str, "gguf": list, "distillation": dict}
+    kinds = {"id": str, "gguf": list, "distillation": dict, "closed_form": dict}
     if not isinstance(settings, dict) or not all(
         isinstance(settings.get(name, kind()), kind) for name, kind in kinds.items()
     ):

@@ -196,6 +196,11 @@ class RuneConfig(BaseSettings):
         return self.home / "gguf"
 
     @property
+    def statistics_path(self) -> Path:
+        """What closed-form distillations have read; may be deleted at any time."""
+        return self.home / "statistics"
+
+    @property
     def openai_key_path(self) -> Path:
         """What clients of the OpenAI-compatible endpoint have to show."""
         return self.home / "openai.key"

@@ -1,4 +1,4 @@
 """What changes weights: distillation into adapters, and how the shipped base model is made.
 
-Trainers run as subprocesses (`python -m trainers.direct JOB.json`); the engine never imports them.
+Trainers run as subprocesses (`python -m trainers JOB.json`); the engine never imports them.
 """

@@ -15,7 +15,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 import prompts
-from rune_engine.errors import TrainingError
+from rune_engine.errors import NothingToDistillError, TrainingError
 from rune_engine.feedback import failure_output
 from rune_engine.models import Trajectory
 from rune_engine.suspicion import may_teach
@@ -49,6 +49,14 @@ def load_trajectories(path: Path) -> list[Trajectory]:
             f"The trajectories in {path} cannot be read: {error}",
             next_step="Start the distillation again; the engine writes this file anew.",
         ) from error
+
+
+def nothing_to_distill(trajectories: Sequence[Trajectory]) -> NothingToDistillError:
+    """The error for trajectories that give no example."""
+    return NothingToDistillError(
+        f"None of {len(trajectories)} trajectories ends in code that passed its tests.",
+        next_step="Record sessions whose last attempt passed.",
+    )
 
 
 def examples_of(

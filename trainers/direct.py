@@ -1,11 +1,7 @@
 """Direct distillation: a project's trajectories become a LoRA adapter by fine-tuning (S8).
 
-    python -m trainers.direct JOB.json
-
-Reads a `TrainerJob`, trains, leaves `adapter_model.safetensors` and `adapter_config.json` in the
-job's `output_path` and reports on stdout, one JSON object a line. Runs as a subprocess of the
-engine and ends when its stdin closes. Started again with the same job and the same trajectories,
-it goes on from the last checkpoint in `checkpoint_path`.
+Started again with the same job and the same trajectories, it goes on from the last checkpoint in
+the job's `checkpoint_path`.
 """
 
 from __future__ import annotations
@@ -19,13 +15,12 @@ import torch
 from peft import PeftModel
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from rune_engine.errors import NothingToDistillError
 from rune_engine.extras import require
 from rune_engine.models import DistillMethod, TrainerJob, TrainerResult
 from trainers import dataset, lora, memory, tracking
 from trainers.checkpoint import Checkpoints, Snapshot
-from trainers.fitting import Fit, Fitting, Report, kept_back_loss
-from trainers.protocol import peak_memory_bytes, run_trainer
+from trainers.fitting import Fit, Fitting, kept_back_loss
+from trainers.protocol import Report, peak_memory_bytes
 from trainers.running import Runner, runner_for
 from trainers.settings import DirectSettings, resolve
 
@@ -92,10 +87,7 @@ def _data(
         max_length=settings.max_length,
     )
     if not data.everything:
-        raise NothingToDistillError(
-            f"None of {len(trajectories)} trajectories ends in code that passed its tests.",
-            next_step="Record sessions whose last attempt passed.",
-        )
+        raise dataset.nothing_to_distill(trajectories)
     rehearsal = dataset.load_rehearsal(Path(job.base_model_path), tokenizer, settings.max_length)
     return replace(data, rehearsal=rehearsal)
 
@@ -230,7 +222,3 @@ def _inputs_hash(job: TrainerJob, settings: DirectSettings, method: str) -> str:
     digest = hashlib.sha256("\n".join(parts).encode())
     digest.update(Path(job.trajectories_path).read_bytes())
     return digest.hexdigest()
-
-
-if __name__ == "__main__":
-    run_trainer(distill)

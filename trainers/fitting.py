@@ -16,11 +16,10 @@ from peft import PeftModel
 
 from trainers import dataset, lora
 from trainers.checkpoint import Snapshot
+from trainers.protocol import Report
 from trainers.running import Micro, Runner
 from trainers.settings import DirectSettings
 from trainers.tokens import Example
-
-Report = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from rune_engine.extras import require
@@ -20,7 +21,7 @@ from trainers.settings import DirectSettings
 QUANTISED = frozenset({"qlora", "qdora"})
 """Methods whose base model is kept in 4-bit NormalFloat."""
 
-_SMALL = 100_000_000
+SMALL = 100_000_000
 """Below this many parameters a model that is not packed is float32 on a CPU: it costs nothing."""
 
 
@@ -59,7 +60,7 @@ def _quantised(device: str) -> dict[str, Any]:
 
 
 def _fast_in_bfloat16(model: PreTrainedModel) -> bool:
-    if sum(p.numel() for p in model.parameters()) >= _SMALL:
+    if sum(p.numel() for p in model.parameters()) >= SMALL:
         return True
     return packed.is_known(model) and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
@@ -117,8 +118,37 @@ def save_adapter(model: PeftModel, folder: Path, base_model_id: str) -> None:
     model.peft_config["default"].base_model_name_or_path = base_model_id
     model.peft_config["default"].inference_mode = True
     model.save_pretrained(str(folder), safe_serialization=True)
-    config_file = folder / "adapter_config.json"
+    (folder / "README.md").unlink(missing_ok=True)
+    _make_canonical(folder / "adapter_config.json")
+
+
+def save_update(
+    a: torch.Tensor, b: torch.Tensor, target: str, folder: Path, base_model_id: str
+) -> None:
+    """The same for an update `b @ a` of one module that no model was wrapped for.
+
+    Args:
+        a: [rank, in].
+        b: [out, rank].
+        target: the module's path below `model`, such as `layers.3.mlp.down_proj`.
+    """
+    config = LoraConfig(
+        r=len(a),
+        lora_alpha=len(a),
+        target_modules=[target],
+        bias="none",
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=base_model_id,
+        inference_mode=True,
+    )
+    config.save_pretrained(str(folder))
+    _make_canonical(folder / "adapter_config.json")
+    name = f"base_model.model.model.{target}.lora_"
+    weights = {f"{name}A.weight": a.contiguous(), f"{name}B.weight": b.contiguous()}
+    save_file(weights, folder / "adapter_model.safetensors", {"format": "pt"})
+
+
+def _make_canonical(config_file: Path) -> None:
     config = json.loads(config_file.read_text(encoding="utf-8"))
     config["target_modules"] = sorted(config["target_modules"])
     config_file.write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
-    (folder / "README.md").unlink(missing_ok=True)

@@ -83,7 +83,7 @@ class Plan:
 
     def __str__(self) -> str:
         how = ", checkpointed" if self.cut.checkpointed else ""
-        size = _gigabytes(self.needed)
+        size = gigabytes(self.needed)
         return f"{self.method}, micro-batches of {self.cut.tokens} tokens{how}, about {size}"
 
 
@@ -223,8 +223,8 @@ def _methods(method: DistillMethod) -> list[AdapterMethod]:
 def _too_little(plan: Plan, room: Room, method: DistillMethod) -> TrainingError | DeviceMemoryError:
     whose = "its limit leaves" if room.limited else "is free"
     message = (
-        f"The training needs about {_gigabytes(plan.needed)} of memory even with {plan.method}, "
-        f"micro-batches of {plan.cut.tokens} tokens and checkpointing; {_gigabytes(room.free)} "
+        f"The training needs about {gigabytes(plan.needed)} of memory even with {plan.method}, "
+        f"micro-batches of {plan.cut.tokens} tokens and checkpointing; {gigabytes(room.free)} "
         f"{whose}."
     )
     ways = ["use a smaller base model", "give a lower `rank`"]
@@ -237,5 +237,6 @@ def _too_little(plan: Plan, room: Room, method: DistillMethod) -> TrainingError 
     return (TrainingError if room.limited else DeviceMemoryError)(message, next_step=next_step)
 
 
-def _gigabytes(count: int) -> str:
+def gigabytes(count: int) -> str:
+    """A number of bytes as people read it."""
     return f"{count / 1e9:.1f} GB"

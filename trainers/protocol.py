@@ -19,6 +19,9 @@ import torch
 from rune_engine.errors import DeviceMemoryError, RuneError, TrainingError
 from rune_engine.models import TrainerJob, TrainerResult
 
+Report = Callable[[float, str], None]
+"""Told how much of a job is done, from 0 to 1, and what it is at."""
+
 
 def peak_memory_bytes() -> int:
     """The most memory this process has held so far (resident set, bytes)."""
@@ -59,7 +62,7 @@ def connect() -> Callable[..., None]:
 
 
 def run_trainer(
-    trainer: Callable[[TrainerJob, Callable[[float, str], None]], TrainerResult],
+    trainer: Callable[[TrainerJob, Report], TrainerResult],
 ) -> None:
     """Run `trainer` on the job file named on the command line and report how it ended."""
     emit = connect()

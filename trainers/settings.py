@@ -56,26 +56,37 @@ def resolve(job: TrainerJob) -> DirectSettings:
         BaseModelNotFoundError: the job's base model is not on disk.
         TrainingError: the base model's recommendation cannot be understood.
     """
+    recommended = described(job).distillation
+    asked = {"rank": job.rank, "max_steps": job.max_steps, "learning_rate": job.learning_rate}
+    values = {**recommended, **{key: value for key, value in asked.items() if value is not None}}
     try:
-        recommended = base_models.describe(job.base_model_path).distillation
+        settings = DirectSettings.model_validate(values)
+    except ValidationError as error:
+        raise wrong_settings(job, "distillation", error) from error
+    return settings.model_copy(update={"min_steps": min(settings.min_steps, settings.max_steps)})
+
+
+def described(job: TrainerJob) -> base_models.BaseModelFolder:
+    """What the job's base model says of itself.
+
+    Raises:
+        BaseModelNotFoundError: it is not on disk.
+        TrainingError: it cannot be understood.
+    """
+    try:
+        return base_models.describe(job.base_model_path)
     except FileNotFoundError as error:
         raise BaseModelNotFoundError(
             f"No base model lies in {job.base_model_path}.",
             next_step="Give a folder that Transformers can load.",
         ) from error
     except ValueError as error:
-        raise _wrong(job, error) from error
-    asked = {"rank": job.rank, "max_steps": job.max_steps, "learning_rate": job.learning_rate}
-    values = {**recommended, **{key: value for key, value in asked.items() if value is not None}}
-    try:
-        settings = DirectSettings.model_validate(values)
-    except ValidationError as error:
-        raise _wrong(job, error) from error
-    return settings.model_copy(update={"min_steps": min(settings.min_steps, settings.max_steps)})
+        raise wrong_settings(job, "distillation", error) from error
 
 
-def _wrong(job: TrainerJob, error: ValueError) -> TrainingError:
+def wrong_settings(job: TrainerJob, entry: str, error: ValueError) -> TrainingError:
+    """The error for a recommendation that cannot be understood."""
     return TrainingError(
         f"The distillation settings in {job.base_model_path}/rune.json are wrong: {error}",
-        next_step="Correct rune.json, or remove its `distillation` entry.",
+        next_step=f"Correct rune.json, or remove its `{entry}` entry.",
     )

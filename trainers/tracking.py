@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from pydantic import BaseModel
+
 from rune_engine.models import TrainerJob, TrainerResult
-from trainers.settings import DirectSettings
 
 EXPERIMENT = "distillation"
 
@@ -22,9 +23,9 @@ class Run:
 
     metrics: dict[str, float] = field(default_factory=dict)
 
-    def finish(self, result: TrainerResult) -> None:
-        """Record the figures of 001 that a distillation knows by itself."""
-        self.metrics = {
+    def finish(self, result: TrainerResult, **chosen: float) -> None:
+        """Record the figures of 001 that a distillation knows by itself, and what it chose."""
+        self.metrics = chosen | {
             name: float(value)
             for name, value in result.model_dump().items()
             if isinstance(value, int | float)
@@ -32,7 +33,7 @@ class Run:
 
 
 @contextmanager
-def track(job: TrainerJob, settings: DirectSettings, method: str) -> Iterator[Run]:
+def track(job: TrainerJob, settings: BaseModel, method: str) -> Iterator[Run]:
     """Open an MLflow run for the job; without a tracking path nothing is tracked."""
     run = Run()
     if job.tracking_path is None:

@@ -207,7 +207,7 @@ def _killer(health: Any) -> Callable[[], bool]:
 
     def kill() -> bool:
         for process in psutil.Process(health.pid).children(recursive=True):
-            if "trainers.direct" in process.cmdline():
+            if "trainers" in process.cmdline():
                 process.kill()
                 return True
         return False

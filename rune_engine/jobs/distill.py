@@ -105,6 +105,7 @@ class Distill:
             threads=self._config.model_threads,
             checkpoint_path=str(folder.checkpoints_path),
             checkpoint_seconds=self._config.checkpoint_seconds,
+            statistics_path=str(self._config.statistics_path),
         )
 
     def _register(

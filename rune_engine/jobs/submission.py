@@ -75,7 +75,13 @@ def check_distill(params: DistillParams, config: RuneConfig, trajectories: Traje
         NothingToDistillError: no trajectory qualifies.
         TrajectoryNotFoundError: a trajectory was named that does not exist.
         MissingExtraError: this is the base install, or the method needs bitsandbytes.
+        InvalidInputError: steps or a learning rate were given for a method that trains nothing.
     """
+    if params.method == "closed_form" and (params.max_steps or params.learning_rate):
+        raise InvalidInputError(
+            "closed_form trains nothing, so it has no max_steps and no learning_rate.",
+            next_step="Leave them out, or choose another method.",
+        )
     find_base_model(params, config)
     gather(params, trajectories)
     trajectories.distillable(params.project_id, ids=params.kept_back_ids)

@@ -25,7 +25,7 @@ from rune_engine.models import TrainerJob, TrainerResult
 from rune_engine.privacy import redact
 from rune_engine.starter import child_environment
 
-DIRECT_TRAINER = (sys.executable, "-P", "-m", "trainers.direct")
+TRAINER = (sys.executable, "-P", "-m", "trainers")
 
 TRAINER_ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
@@ -50,7 +50,7 @@ class Trainers:
         command: what to start; the job file's path is added to it.
     """
 
-    def __init__(self, command: Sequence[str] = DIRECT_TRAINER) -> None:
+    def __init__(self, command: Sequence[str] = TRAINER) -> None:
         self._command = tuple(command)
 
     async def train(

@@ -90,6 +90,10 @@ class DistillResult(Model):
     peak_memory_bytes: int
     method: AdapterMethod = "lora"
     estimated_memory_bytes: int = Field(default=0, description="Reckoned with before; 0: unknown.")
+    newly_read: int | None = Field(
+        default=None,
+        description="Trajectories that had not been read for `closed_form` before.",
+    )
 
 
 class EvaluateParams(Model):

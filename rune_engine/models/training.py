@@ -8,10 +8,11 @@ from pydantic import Field
 
 from rune_engine.models.base import Identifier, Model
 
-AdapterMethod = Literal["lora", "qlora", "qdora"]
-DistillMethod = Literal["auto", "lora", "qlora", "qdora"]
-"""How an adapter is trained directly: LoRA on the base model as it is; on the base model in 4-bit
-NormalFloat; with DoRA on top of that. "auto" is LoRA, or QLoRA where that alone fits in memory."""
+AdapterMethod = Literal["lora", "qlora", "qdora", "closed_form"]
+DistillMethod = Literal["auto", "lora", "qlora", "qdora", "closed_form"]
+"""How an adapter is made. Trained: LoRA on the base model as it is; on the base model in 4-bit
+NormalFloat; with DoRA on top of that. "auto" is LoRA, or QLoRA where that alone fits in memory.
+"closed_form" is one forward pass and a solve, with no training."""
 
 
 class TrainerJob(Model):
@@ -45,6 +46,9 @@ class TrainerJob(Model):
         default=None, description="A folder in which a training that is killed leaves what it had."
     )
     checkpoint_seconds: float = 30.0
+    statistics_path: str | None = Field(
+        default=None, description="A folder that keeps what closed-form distillations have read."
+    )
 
 
 class TrainerResult(Model):
@@ -63,3 +67,4 @@ class TrainerResult(Model):
     estimated_memory_bytes: int = Field(
         default=0, description="The peak that was reckoned with before the training; 0 is unknown."
     )
+    newly_read: int | None = None

@@ -18,7 +18,7 @@ from rune_engine.models import DistillParams
 from rune_engine.registry import AdapterRegistry
 from rune_engine.trajectories import TrajectoryStore
 
-STAND_IN = (sys.executable, "-m", "trainers.direct")
+STAND_IN = (sys.executable, "-m", "trainers")
 DEAD = ("false",)
 
 

@@ -83,7 +83,7 @@ async def training(client: EngineClient, config: RuneConfig) -> tuple[Job, psuti
     while not job.message.startswith("step"):
         assert job.status not in FINISHED and time.monotonic() < deadline, job
         job = await client.wait_job(job.id, after_revision=job.revision, timeout=5)
-    [trainer] = await asyncio.to_thread(descendants, config, "trainers.direct")
+    [trainer] = await asyncio.to_thread(descendants, config, "-m trainers ")
     return job, trainer
 
 

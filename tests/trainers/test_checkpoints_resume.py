@@ -33,7 +33,7 @@ def killed_at(file: Path, step: str) -> list[dict[str, Any]]:
     """Start the trainer, `kill -9` it when it reports `step`, and return what it had said."""
     events: list[dict[str, Any]] = []
     with subprocess.Popen(
-        [sys.executable, "-m", "trainers.direct", str(file)],
+        [sys.executable, "-m", "trainers", str(file)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

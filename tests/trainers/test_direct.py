@@ -93,7 +93,7 @@ def test_a_base_model_that_is_not_there_is_said_so(tmp_path: Path) -> None:
 def test_a_trainer_ends_when_its_stdin_closes(tmp_path: Path) -> None:
     file = job_file(tmp_path, max_steps=100_000)
     with subprocess.Popen(
-        [sys.executable, "-m", "trainers.direct", str(file)],
+        [sys.executable, "-m", "trainers", str(file)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

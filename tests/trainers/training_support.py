@@ -62,7 +62,7 @@ def job_file(folder: Path, **changes: Any) -> Path:
 
 def train(file: Path) -> tuple[int, list[dict[str, Any]]]:
     with subprocess.Popen(
-        [sys.executable, "-m", "trainers.direct", str(file)],
+        [sys.executable, "-m", "trainers", str(file)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

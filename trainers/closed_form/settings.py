@@ -1,8 +1,11 @@
-"""How a closed-form distillation is done."""
+"""How a closed-form distillation is done, and where the settings come from."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rune_engine.models import TrainerJob
+from trainers.settings import described, wrong_settings
 
 
 class ClosedFormSettings(BaseModel):
@@ -13,6 +16,7 @@ class ClosedFormSettings(BaseModel):
         ridges: candidates: how many rows of what the base model knows a taught row stands against.
         strengths: candidates, in nats: how far a value alone would raise the right token.
         folds: parts of the trajectories; each is judged by what the others teach.
+        judged: tokens that the candidates are judged by, at most, spread over the trajectories.
         max_length: tokens; longer conversations lose their beginning.
     """
 
@@ -22,4 +26,19 @@ class ClosedFormSettings(BaseModel):
     ridges: list[float] = Field(default_factory=lambda: [3.0, 30.0, 300.0], min_length=1)
     strengths: list[float] = Field(default_factory=lambda: [20.0, 60.0, 180.0], min_length=1)
     folds: int = Field(default=4, ge=2, le=16)
+    judged: int = Field(default=2048, ge=16)
     max_length: int = Field(default=2048, ge=32)
+
+
+def resolve(job: TrainerJob) -> ClosedFormSettings:
+    """The base model's recommendation, with the rank that the job asks for.
+
+    Raises:
+        BaseModelNotFoundError: the job's base model is not on disk.
+        TrainingError: the base model's recommendation cannot be understood.
+    """
+    asked = {} if job.rank is None else {"rank": job.rank}
+    try:
+        return ClosedFormSettings.model_validate({**described(job).closed_form, **asked})
+    except ValidationError as error:
+        raise wrong_settings(job, "closed_form", error) from error
