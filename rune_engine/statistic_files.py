@@ -11,12 +11,18 @@ standard library only.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 KNOWN = "known.safetensors"
 """What the base model knows: nothing of anybody's projects is in it."""
+MOST_BYTES = 8 * 1024**3
+"""What all of it may take on disk; the least recently used go first."""
+_STALE_SECONDS = 3600.0
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SUFFIX = ".safetensors"
 
@@ -63,6 +69,31 @@ def forget(root: Path, held: Callable[[], Collection[str]]) -> list[str]:
     for path in removed:
         path.unlink(missing_ok=True)
     return [str(path.relative_to(root.parent)) for path in removed]
+
+
+def touch(path: Path) -> None:
+    """Note that a file was used."""
+    with suppress(OSError):
+        os.utime(path)
+
+
+def tidy(root: Path, most_bytes: int = MOST_BYTES) -> None:
+    """Remove what writers that were killed left, and the least recently used of too much."""
+    now, total = time.time(), 0
+    for changed, size, path in sorted(_stats(root), reverse=True):
+        total += size
+        stale = path.suffix == ".partial" and now - changed > _STALE_SECONDS
+        if stale or total > most_bytes:
+            path.unlink(missing_ok=True)
+
+
+def _stats(root: Path) -> Iterator[tuple[float, int, Path]]:
+    for path in root.glob("*/*"):
+        if _is_known(path) and path.suffix == _SUFFIX:
+            continue
+        with suppress(FileNotFoundError):
+            status = path.stat()
+            yield status.st_mtime, status.st_size, path
 
 
 def _is_known(path: Path) -> bool:

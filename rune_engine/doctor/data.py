@@ -29,6 +29,7 @@ _OF_ROWS: tuple[Examination, ...] = (
     tables.projection,
     leftovers.jobs,
     files.unreferred,
+    leftovers.statistics,
 )
 _HOPELESS = {"database_damaged", "database_too_new"}
 """With one of these nothing is mended: it would be done on ground that does not hold."""

@@ -15,6 +15,7 @@ from rune_engine.doctor.findings import Finding, Problem, Tools
 from rune_engine.doctor.ground import Ground
 from rune_engine.jobs import owner as owners
 from rune_engine.jobs.store import JobStore
+from rune_engine.statistic_files import unneeded
 
 _LOGS = ("-wal", "-shm")
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -33,6 +34,26 @@ def jobs(ground: Ground) -> Iterator[Problem]:
                 repair="It is queued again, or ended if it was started too often.",
             )
             yield Problem(finding, _take_up)
+
+
+def statistics(ground: Ground) -> Iterator[Problem]:
+    """What was read of trajectories that are not stored any more; ask after the rows."""
+
+    def held() -> set[str]:
+        return {
+            row[0] for row in ground.connection.execute("SELECT content_hash FROM trajectories")
+        }
+
+    for path in unneeded(ground.config.statistics_path, held):
+        finding = Finding(
+            kind="stray",
+            subject=str(path.relative_to(ground.config.home)),
+            what=f"{path.name} was made of a trajectory that is not stored.",
+            means="A restore replaced the database, or a distillation was interrupted. It says "
+            "what the trajectory's code was.",
+            repair="It is removed.",
+        )
+        yield Problem(finding, partial(_remove, path))
 
 
 def permissions(ground: Ground) -> Iterator[Problem]:
@@ -93,6 +114,10 @@ def _is_open(database: Path) -> bool:
 
 def _take_up(tools: Tools) -> None:
     JobStore(tools.database).take_up()
+
+
+def _remove(path: Path, _: Tools) -> None:
+    path.unlink(missing_ok=True)
 
 
 def _close(path: Path, _: Tools) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlmodel import Session
 
-from rune_engine import events
+from rune_engine import events, statistic_files
 from rune_engine.config import RuneConfig
 from rune_engine.database import Database, utc_now
 from rune_engine.forgetting import scope as scopes
@@ -76,6 +76,7 @@ class Forgetting:
         backups = traces.backups(events.EventLog(self._database).history(limit=events.MAX_PAGE))
         removed = traces.remove_old_databases(self._config.home)
         removed += forget_adapters(self._config.gguf_path, self._forgotten_weights())
+        removed += statistic_files.forget(self._config.statistics_path, self._held)
         self._database.compact()
         proof = traces.search(self._config.home, plan.lines, self._is_still_held)
         proof = proof.model_copy(update={"backups": backups, "removed": [*removed, *proof.removed]})
@@ -90,6 +91,12 @@ class Forgetting:
         with self._database.reading() as session:
             rows = session.connection().execute(query, {"id": adapter_id})
             return {row.trajectory_id: row.role for row in rows}
+
+    def _held(self) -> set[str]:
+        """The content hashes of the trajectories that are stored."""
+        with self._database.reading() as session:
+            rows = session.connection().execute(text("SELECT content_hash FROM trajectories"))
+            return set(rows.scalars())
 
     def _forgotten_weights(self) -> list[str]:
         """The hash of every forgotten adapter's weights, of those forgotten before, too."""

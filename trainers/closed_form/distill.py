@@ -45,7 +45,6 @@ def distill(job: TrainerJob, report: Report) -> TrainerResult:
         TrainingError, DeviceMemoryError: it does not fit into memory.
         DiskFullError, HomeNotWritableError: what was read cannot be kept.
     """
-    began = time.monotonic()
     settings = resolve(job)
     if job.threads:
         torch.set_num_threads(job.threads)
@@ -56,6 +55,7 @@ def distill(job: TrainerJob, report: Report) -> TrainerResult:
     sessions = _sessions(job, min(settings.max_length, shape.longest), tokenizer)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with tracking.track(job, settings, "closed_form") as run:
+        began = time.monotonic()
         gathered = Gathering(job, shape, tokenizer, device, report).run(sessions)
         report(0.65, "chooses how hard to teach")
         solved = _solve(sessions, gathered, settings, job.seed)

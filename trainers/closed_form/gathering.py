@@ -14,13 +14,13 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from rune_engine.models import TrainerJob, Trajectory
-from rune_engine.statistic_files import KNOWN, folder_of
+from rune_engine.statistic_files import KNOWN, folder_of, tidy
 from trainers import lora, memory
 from trainers.closed_form import base_files, known
 from trainers.closed_form.evidence import Reader
 from trainers.closed_form.kept import Kept, Store
 from trainers.closed_form.known import Known
-from trainers.closed_form.memory import Need, estimate, require
+from trainers.closed_form.memory import estimate, require
 from trainers.closed_form.output import Output
 from trainers.protocol import Report
 from trainers.settings import DirectSettings
@@ -87,49 +87,46 @@ class Gathering:
             DiskFullError, HomeNotWritableError: what was read cannot be kept.
         """
         kept = [self._store.load(each.trajectory, each.examples) for each in sessions]
-        known_already = known.load(self._known_files(), self._base)
+        base = known.load(self._known_files(), self._base)
         new = [number for number, each in enumerate(kept) if each is None]
-        asked = [] if known_already else known.examples(self._folder, self._tokenizer)
-        parameters = self._parameters()
-        dtype = torch.float32 if parameters < lora.SMALL else torch.bfloat16
-        reads = bool(new or asked)
-        examples = asked + [e for number in new for e in sessions[number].examples]
-        need = estimate(
-            self._shape,
-            parameters if reads else 0,
-            dtype.itemsize,
-            longest=max((len(example.ids) for example in examples), default=0),
-            rows=sum(session.tokens for session in sessions),
-            known=known.MOST_ROWS,
-        )
-        estimated = self._check(need)
+        asked = [] if base else known.examples(self._folder, self._tokenizer)
+        unread = asked + [e for number in new for e in sessions[number].examples]
+        dtype, estimated = self._fit(unread, sum(session.tokens for session in sessions))
         output = Output.load(self._folder, self._shape, self._device)
-        if reads:
+        if unread:
             self._report(0.02, f"reads {len(new)} of {len(sessions)} trajectories")
             reader = Reader.load(self._folder, self._device, dtype)
-            known_already = known_already or self._know(reader, asked)
+            base = base or self._know(reader, asked)
             for done, number in enumerate(new):
                 kept[number] = self._read(reader, output, sessions[number])
                 self._report(0.1 + 0.5 * (done + 1) / len(new), f"{done + 1} of {len(new)} read")
-        assert known_already is not None
-        found = [each for each in kept if each is not None]
-        return Gathered(found, known_already, output, len(new), estimated)
+            if self._kept_in is not None:
+                tidy(self._kept_in.parent)
+        assert base is not None
+        return Gathered([k for k in kept if k is not None], base, output, len(new), estimated)
 
     def _known_files(self) -> list[Path]:
         """The base model's own, and the home's."""
         shipped = self._folder / known.SHIPPED
         return [shipped, self._kept_in / KNOWN] if self._kept_in else [shipped]
 
-    def _parameters(self) -> int:
-        return memory.shape_of(self._folder, DirectSettings(), self._device).parameters
-
-    def _check(self, need: Need) -> int:
-        """Refuse what does not fit; the peak otherwise."""
+    def _fit(self, unread: Sequence[Example], rows: int) -> tuple[torch.dtype, int]:
+        """The precision of the model, and the peak; refuses what is too much."""
+        parameters = memory.shape_of(self._folder, DirectSettings(), self._device).parameters
+        dtype = torch.float32 if parameters < lora.SMALL else torch.bfloat16
+        need = estimate(
+            self._shape,
+            parameters if unread else 0,
+            dtype.itemsize,
+            longest=max((len(example.ids) for example in unread), default=0),
+            rows=rows,
+            known=known.MOST_ROWS,
+        )
         room = memory.room_for(self._device, self._limit)
         require(need.on(self._device), room)
         if self._device == "cuda":
             require(need.rest, memory.room_for("cpu", self._limit))
-        return room.held + need.on(self._device)
+        return dtype, room.held + need.on(self._device)
 
     def _know(self, reader: Reader, asked: Sequence[Example]) -> Known:
         self._report(0.04, "reads what the base model knows, once")

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from rune_engine.models import Trajectory
-from rune_engine.statistic_files import file_of
+from rune_engine.statistic_files import file_of, touch
 from trainers.closed_form import files
 from trainers.closed_form.evidence import Evidence
 from trainers.tokens import Example
@@ -73,6 +73,7 @@ class Store:
         content = files.read(path, self._source(examples))
         if content is None:
             return None
+        touch(path)
         tensors = content.tensors
         return Kept(
             tensors["keys"],
