@@ -20,7 +20,7 @@ HIDDEN, WIDTH = 32, 64
 NANO = base_models.describe("rune-nano").path
 
 
-def make_base(folder: Path, seed: int = 0) -> Path:
+def make_base(folder: Path, seed: int = 0, *, tied: bool = True) -> Path:
     """A random Qwen2 of two layers with rune-nano's tokenizer."""
     folder.mkdir()
     for file in (*NANO.glob("*token*"), *NANO.glob("*.jinja")):
@@ -35,7 +35,7 @@ def make_base(folder: Path, seed: int = 0) -> Path:
         num_key_value_heads=1,
         max_position_embeddings=1024,
         initializer_range=0.2,
-        tie_word_embeddings=True,
+        tie_word_embeddings=tied,
         pad_token_id=0,
         eos_token_id=2,
     )

@@ -78,21 +78,6 @@ def test_the_base_model_answers_with_it_as_the_solve_says(
     assert float(after[rows, evidence.tokens].mean()) > float(before[rows, evidence.tokens].mean())
 
 
-def test_a_value_is_the_gradient_at_the_last_state_but_for_the_norms_size(base: Path) -> None:
-    output = Output.load(base, shape_of(base), "cpu")
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    examples = dataset.examples_of(support.trajectories(3)[2], tokenizer, 1024)
-    evidence = Reader.load(base, "cpu", torch.float32).read(examples)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    states = evidence.states.clone().requires_grad_(True)
-    size = states.detach().square().mean(-1, keepdim=True).add(1e-6).sqrt()
-    logits = (states / size * model.model.norm.weight) @ model.lm_head.weight.T
-    torch.nn.functional.cross_entropy(logits, evidence.tokens, reduction="sum").backward()
-    assert states.grad is not None
-    wanted = -states.grad * size
-    torch.testing.assert_close(output.values(evidence), wanted, rtol=1e-3, atol=1e-4)
-
-
 def test_every_reader_of_adapters_takes_it(done: tuple[TrainerJob, TrainerResult]) -> None:
     job, result = done
     folder = Path(job.output_path)

@@ -19,12 +19,12 @@ from trainers import lora, memory
 from trainers.closed_form import base_files, known
 from trainers.closed_form.evidence import Reader
 from trainers.closed_form.kept import Kept, Store
-from trainers.closed_form.known import Known
+from trainers.closed_form.known import Known, answer_tokens
 from trainers.closed_form.memory import estimate, require
 from trainers.closed_form.output import Output
 from trainers.protocol import Report
 from trainers.settings import DirectSettings
-from trainers.tokens import IGNORED, Example
+from trainers.tokens import Example
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,6 @@ class Session:
 
     trajectory: Trajectory
     examples: list[Example]
-
-    @property
-    def tokens(self) -> int:
-        """Of its answers."""
-        return sum(label != IGNORED for e in self.examples for label in e.labels[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +86,7 @@ class Gathering:
         new = [number for number, each in enumerate(kept) if each is None]
         asked = [] if base else known.examples(self._folder, self._tokenizer)
         unread = asked + [e for number in new for e in sessions[number].examples]
-        dtype, estimated = self._fit(unread, sum(session.tokens for session in sessions))
+        dtype, estimated = self._fit(unread, answer_tokens(asked), _tokens(sessions))
         output = Output.load(self._folder, self._shape, self._device)
         if unread:
             self._report(0.02, f"reads {len(new)} of {len(sessions)} trajectories")
@@ -110,7 +105,7 @@ class Gathering:
         shipped = self._folder / known.SHIPPED
         return [shipped, self._kept_in / KNOWN] if self._kept_in else [shipped]
 
-    def _fit(self, unread: Sequence[Example], rows: int) -> tuple[torch.dtype, int]:
+    def _fit(self, unread: Sequence[Example], asked: int, rows: int) -> tuple[torch.dtype, int]:
         """The precision of the model, and the peak; refuses what is too much."""
         parameters = memory.shape_of(self._folder, DirectSettings(), self._device).parameters
         dtype = torch.float32 if parameters < lora.SMALL else torch.bfloat16
@@ -121,6 +116,7 @@ class Gathering:
             longest=max((len(example.ids) for example in unread), default=0),
             rows=rows,
             known=known.MOST_ROWS,
+            asked=asked,
         )
         room = memory.room_for(self._device, self._limit)
         require(need.on(self._device), room)
@@ -140,3 +136,8 @@ class Gathering:
         kept = Kept.of(evidence, output.values(evidence))
         self._store.keep(session.trajectory, session.examples, kept)
         return kept
+
+
+def _tokens(sessions: Sequence[Session]) -> int:
+    """Of their answers."""
+    return sum(answer_tokens(session.examples) for session in sessions)

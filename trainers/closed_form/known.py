@@ -30,6 +30,7 @@ from rune_engine.statistic_files import KNOWN
 from trainers import dataset
 from trainers.closed_form import base_files, files
 from trainers.closed_form.evidence import Reader
+from trainers.closed_form.statistics import exact_columns, products
 from trainers.tokens import IGNORED, Example, encode
 
 FORMAT = 1
@@ -63,15 +64,16 @@ class Known:
     @classmethod
     def of(cls, keys: Tensor, most: int = MOST_ROWS) -> Known:
         """The mean over rows of keys, as at most so many rows: its largest directions."""
-        exact = keys.double() / len(keys) ** 0.5
-        if len(exact) <= most:
-            return cls._kept(exact, 0.0)
-        wide = exact.shape[1] > len(exact)
-        sizes, directions = torch.linalg.eigh(exact @ exact.T if wide else exact.T @ exact)
+        if len(keys) <= most:
+            return cls._kept(keys / len(keys) ** 0.5, 0.0)
+        wide = keys.shape[1] > len(keys)
+        sizes, directions = torch.linalg.eigh(products(keys if wide else keys.T) / len(keys))
+        left = float(sizes[:-most].clamp(min=0).sum()) / keys.shape[1]
         sizes, directions = sizes[-most:].clamp(min=0), directions[:, -most:]
-        rows = directions.T @ exact if wide else directions.T * sizes.sqrt().unsqueeze(1)
-        left = float(exact.square().sum() - sizes.sum())
-        return cls._kept(rows, max(0.0, left / exact.shape[1]))
+        if not wide:
+            return cls._kept(directions.T * sizes.sqrt().unsqueeze(1), left)
+        mixed = directions.T / len(keys) ** 0.5
+        return cls._kept(torch.cat([mixed @ part for part in exact_columns(keys)], dim=1), left)
 
     @classmethod
     def _kept(cls, rows: Tensor, rest: float) -> Known:
@@ -108,7 +110,7 @@ def examples(folder: Path, tokenizer: PreTrainedTokenizerBase) -> list[Example]:
     """What is asked of the base model: half of it from its rehearsal, if it has one."""
     rehearsal = dataset.load_rehearsal(folder, tokenizer, _MAX_LENGTH)
     found = _up_to(rehearsal, MOST_TOKENS // 2)
-    return found + _up_to(_library(tokenizer), MOST_TOKENS - _answer_tokens(found))
+    return found + _up_to(_library(tokenizer), MOST_TOKENS - answer_tokens(found))
 
 
 def compute(reader: Reader, asked: Sequence[Example]) -> Known:
@@ -149,14 +151,15 @@ def _up_to(found: Iterable[Example], tokens: int) -> list[Example]:
     """The first of them, of at most so many answer tokens in all."""
     chosen: list[Example] = []
     for example in found:
-        tokens -= _answer_tokens([example])
+        tokens -= answer_tokens([example])
         if tokens < 0:
             break
         chosen.append(example)
     return chosen
 
 
-def _answer_tokens(found: Sequence[Example]) -> int:
+def answer_tokens(found: Sequence[Example]) -> int:
+    """How many rows reading them gives."""
     return sum(label != IGNORED for example in found for label in example.labels[1:])
 
 

@@ -1,11 +1,13 @@
 """How much memory a closed-form distillation takes: a forward pass's and a solve's.
 
 The estimate, in bytes, for n parameters of hidden size h, inner size w and v entries in the
-vocabulary; t tokens of the longest example; N rows taught and m known; p bytes a parameter:
+vocabulary; t tokens of the longest example; N rows taught and m known, from a answer tokens where
+that has to be measured; p bytes a parameter:
 
     process   what this process holds already
-    output    p v h + 3 * 4 * 2^25             embedding; logits, chances and a block of it
+    output    p v h + 12 c v + 4 min(2^25, v h)   embedding; logits of c rows, and a block of it
     model     p n + t (24 h + 16 w)            only where something has to be read
+              8 a w + 32 min(a, w)^2           only where what is known has to be measured
     rows      N (2 w + 4 h)                    as they are kept, bfloat16
     solve     8 (N + m) w + 40 w^2             over sums: float32 rows, five squares in float64
               8 (N + m) w + 32 (N + m)^2       over products of rows
@@ -45,17 +47,28 @@ class Need:
 
 
 def estimate(
-    shape: BaseShape, parameters: int, item_bytes: int, *, longest: int, rows: int, known: int
+    shape: BaseShape,
+    parameters: int,
+    item_bytes: int,
+    *,
+    longest: int,
+    rows: int,
+    known: int,
+    asked: int,
 ) -> Need:
     """What it takes; see the module.
 
     Args:
         parameters: of the model; 0 if nothing has to be read.
         longest: tokens of the longest example that has to be read.
+        asked: answer tokens that tell what is known; 0 if that is known.
     """
     width, hidden = shape.width, shape.hidden
-    output = item_bytes * shape.vocabulary * hidden + 12 * LOGITS
+    vocabulary, chunk = shape.vocabulary, min(rows, max(16, LOGITS // shape.vocabulary))
+    block = min(LOGITS, vocabulary * hidden)
+    output = item_bytes * vocabulary * hidden + 12 * chunk * vocabulary + 4 * block
     model = item_bytes * parameters + longest * (24 * hidden + 16 * width)
+    model += 8 * asked * width + 32 * min(asked, width) ** 2
     every = rows + known
     square = 32 * every**2 if is_wide(width, every) else 40 * width**2
     solve = 8 * every * width + square + 48 * hidden**2 + 16 * rows * hidden

@@ -56,7 +56,7 @@ class Output:
         parts = []
         for states, tokens in self._chunks(evidence):
             chances = self._logits(states).softmax(-1)
-            chances[torch.arange(len(tokens)), tokens] -= 1.0
+            chances[torch.arange(len(tokens), device=tokens.device), tokens] -= 1.0
             mean = torch.zeros_like(states)
             for start, block in self._blocks():
                 mean += chances[:, start : start + len(block)] @ block

@@ -26,7 +26,7 @@ class ClosedFormSettings(BaseModel):
     ridges: list[float] = Field(default_factory=lambda: [3.0, 30.0, 300.0], min_length=1)
     strengths: list[float] = Field(default_factory=lambda: [20.0, 60.0, 180.0], min_length=1)
     folds: int = Field(default=4, ge=2, le=16)
-    judged: int = Field(default=2048, ge=16)
+    judged: int = Field(default=1024, ge=16)
     max_length: int = Field(default=2048, ge=32)
 
 

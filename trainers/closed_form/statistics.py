@@ -119,10 +119,7 @@ class Products:
     def of(cls, keys: Tensor, values: Tensor, known: Tensor, rest: float = 0.0) -> Products:
         """Those of the taught rows and of the known ones; C is known^T known + rest I."""
         rows = torch.cat([keys.float(), known.float()])
-        gram = torch.zeros(len(rows), len(rows), dtype=torch.float64)
-        for part in _exact(rows):
-            gram.addmm_(part, part.T)
-        return cls(rows, values.double(), gram, rest)
+        return cls(rows, values.double(), products(rows), rest)
 
     def solve(
         self, ridge: float, strength: float, rank: int, used: Tensor | None = None
@@ -147,7 +144,7 @@ class Products:
         shares = torch.cholesky_solve(values, torch.linalg.cholesky(gram))
         b = _directions(reached.T @ shares, rank)
         mixed = (shares @ b * weights.unsqueeze(1)).T
-        a = torch.cat([mixed @ part for part in _exact(self.keys[rows])], dim=1)
+        a = torch.cat([mixed @ part for part in exact_columns(self.keys[rows])], dim=1)
         return LowRank(strength * b.float(), a.float())
 
 
@@ -157,6 +154,14 @@ def _directions(fitted: Tensor, rank: int) -> Tensor:
     return directions[:, -rank:].flip(1)
 
 
-def _exact(rows: Tensor) -> Iterator[Tensor]:
-    """Columns of the rows in float64, a part at a time."""
+def products(rows: Tensor) -> Tensor:
+    """Every row's product with every other, float64."""
+    gram = torch.zeros(len(rows), len(rows), dtype=torch.float64)
+    for part in exact_columns(rows):
+        gram.addmm_(part, part.T)
+    return gram
+
+
+def exact_columns(rows: Tensor) -> Iterator[Tensor]:
+    """Columns of the rows in float64, a part at a time: all at once they may not fit."""
     yield from (part.double() for part in torch.split(rows, _COLUMNS, dim=1))
