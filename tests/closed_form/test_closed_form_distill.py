@@ -194,6 +194,19 @@ def test_a_wide_model_gives_the_same_adapter_from_products(
 _A = f"base_model.model.{MODULE}.lora_"
 
 
+def test_a_base_models_recommendation_is_followed_and_the_jobs_rank_comes_first(
+    base: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "base"
+    shutil.copytree(base, other)
+    recommended = {"folds": 1, "rank": 5, "ridges": [7.0], "strengths": [9.0]}
+    (other / "rune.json").write_text(json.dumps({"id": "tiny", "closed_form": recommended}))
+    result = support.run(support.job_in(tmp_path, other))
+    assert (result.rank, result.kept_back_loss) == (5, None)
+    weaker = support.job_in(tmp_path, other, rank=3)
+    assert support.run(weaker).rank == 3
+
+
 def test_what_is_not_of_qwen2s_shape_is_refused_with_the_reason(base: Path, tmp_path: Path) -> None:
     other = tmp_path / "gpt2"
     shutil.copytree(base, other)
@@ -219,6 +232,6 @@ def test_nothing_that_passed_is_nothing_to_distill(base: Path, tmp_path: Path) -
 def test_a_recommendation_that_cannot_be_understood_is_told(base: Path, tmp_path: Path) -> None:
     other = tmp_path / "base"
     shutil.copytree(base, other)
-    (other / "rune.json").write_text('{"id": "tiny", "closed_form": {"folds": 1}}')
+    (other / "rune.json").write_text('{"id": "tiny", "closed_form": {"folds": 0}}')
     with pytest.raises(TrainingError, match=r"rune\.json"):
         support.run(support.job_in(tmp_path, other))

@@ -57,6 +57,7 @@ class Lesson:
             self._mean = known.mean()
             self._keys, self._values = keys, values
             self._sums = Statistics.of(keys, values)
+            self._last: tuple[int, Statistics] | None = None
 
     @property
     def rows(self) -> int:
@@ -64,15 +65,22 @@ class Lesson:
 
     def solve(self, ridge: float, rank: int, without: int | None = None) -> LowRank:
         """The update of strength one, from every part or from all but one."""
-        left_out = self._span(without)
         if self._products is not None:
+            left_out = self._span(without)
             numbers = torch.arange(self.rows)
             used = numbers[(numbers < left_out.start) | (numbers >= left_out.stop)]
             return self._products.solve(ridge, 1.0, rank, used)
-        sums = self._sums
-        if without is not None:
-            sums = sums - Statistics.of(self._keys[left_out], self._values[left_out])
-        return solve(sums, self._mean, ridge, 1.0, rank)
+        return solve(self._without(without), self._mean, ridge, 1.0, rank)
+
+    def _without(self, part: int | None) -> Statistics:
+        """The sums of the other parts; those asked for last are remembered."""
+        if part is None:
+            return self._sums
+        if self._last is None or self._last[0] != part:
+            span = self._span(part)
+            left_out = Statistics.of(self._keys[span], self._values[span])
+            self._last = (part, self._sums - left_out)
+        return self._last[1]
 
     def _span(self, part: int | None) -> slice:
         if part is None:
@@ -119,8 +127,8 @@ def choose(
         return Choice(_middle(settings.ridges), _middle(settings.strengths))
     totals = {(r, s): 0.0 for r in settings.ridges for s in settings.strengths}
     before = sum(_counted(output.losses(part)) for part in judged)
-    for ridge in settings.ridges:
-        for number, part in enumerate(judged):
+    for number, part in enumerate(judged):
+        for ridge in settings.ridges:
             moves = lesson.solve(ridge, rank, without=number).moves(part.keys)
             for strength in settings.strengths:
                 losses = output.losses(part, moves * (strength / unit))

@@ -15,7 +15,8 @@ class ClosedFormSettings(BaseModel):
         rank: of the adapter, which is on the last layer's `down_proj` alone.
         ridges: candidates: how many rows of what the base model knows a taught row stands against.
         strengths: candidates, in nats: how far a value alone would raise the right token.
-        folds: parts of the trajectories; each is judged by what the others teach.
+        folds: parts of the trajectories; each is judged by what the others teach. With one nothing
+            is judged: the middle candidates are taken, and no kept-back loss is known.
         judged: tokens that the candidates are judged by, at most, spread over the trajectories.
         max_length: tokens; longer conversations lose their beginning.
     """
@@ -25,7 +26,7 @@ class ClosedFormSettings(BaseModel):
     rank: int = Field(default=32, ge=1, le=256)
     ridges: list[float] = Field(default_factory=lambda: [3.0, 30.0, 300.0], min_length=1)
     strengths: list[float] = Field(default_factory=lambda: [20.0, 60.0, 180.0], min_length=1)
-    folds: int = Field(default=4, ge=2, le=16)
+    folds: int = Field(default=4, ge=1, le=16)
     judged: int = Field(default=1024, ge=16)
     max_length: int = Field(default=2048, ge=32)
 
