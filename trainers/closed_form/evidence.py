@@ -122,9 +122,9 @@ class Reader:
             if moved is not None:
                 states = states + moved[start : start + len(states)]
             start += len(states)
-            parts.append(torch.nn.functional.cross_entropy(
-                self._logits(states), tokens, reduction="none"
-            ))
+            parts.append(
+                torch.nn.functional.cross_entropy(self._logits(states), tokens, reduction="none")
+            )
         return torch.cat(parts)
 
     def _logits(self, states: torch.Tensor) -> torch.Tensor:
