@@ -101,6 +101,11 @@ class Reader:
                 hook.remove()
 
     @torch.inference_mode()
+    def embeddings(self, tokens: torch.Tensor) -> torch.Tensor:
+        """The output embeddings of tokens, [rows, hidden size]."""
+        return self._head.cpu()[tokens].float()
+
+    @torch.inference_mode()
     def values(self, evidence: Evidence) -> torch.Tensor:
         """How the last states should have moved, [rows, hidden size].
 
