@@ -12,9 +12,32 @@ EMPTY: Mapping[Kind, str] = {"numbers": "[]", "words": "[]", "text": '""', "tabl
 """The empty input of each kind, as Python writes it."""
 
 _WORDS = (
-    "owl apple pear fig banana kiwi oak elm umbrella stone river ant ice lamp bread egg "
-    "mountain sea iron tea orchid window arch cup violet"
-).split()
+    "owl",
+    "apple",
+    "pear",
+    "fig",
+    "banana",
+    "kiwi",
+    "oak",
+    "elm",
+    "umbrella",
+    "stone",
+    "river",
+    "ant",
+    "ice",
+    "lamp",
+    "bread",
+    "egg",
+    "mountain",
+    "sea",
+    "iron",
+    "tea",
+    "orchid",
+    "window",
+    "arch",
+    "cup",
+    "violet",
+)
 
 
 def make_inputs(rng: random.Random, kind: Kind, count: int) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 import subprocess
@@ -18,6 +19,9 @@ from project_worlds import (
     make_sessions,
     split_of,
 )
+from project_worlds.mistakes import MISTAKES, MistakeKind, failure, wrong_attempt
+from rune_engine.config import SandboxLimits
+from rune_engine.sandbox import Sandbox
 
 SEEDS = range(20)
 
@@ -87,6 +91,33 @@ def test_a_failed_first_attempt_really_fails(tmp_path: Path) -> None:
     assert tried > 0
 
 
+@pytest.mark.parametrize("kind", MISTAKES)
+def test_what_is_said_of_a_mistake_is_what_the_sandbox_prints(
+    kind: MistakeKind, tmp_path: Path
+) -> None:
+    """But for the underlining, of which the sandbox has Python 3.11's."""
+    rng = random.Random(kind)
+    project = make_project(7)
+    project.write(tmp_path)
+    session = next(s for s in make_sessions(project) if len(s.task.steps) == 2)
+    wrong = wrong_attempt(rng, project, session.task, kind)
+    said = failure(project, wrong, session.task.tests)
+    sandbox = Sandbox(SandboxLimits())
+    verdict = asyncio.run(sandbox.run(wrong, session.task.tests, workspace=tmp_path))
+    assert said is not None
+    assert _lines(verdict.evidence.stderr) == _lines(said)
+
+
+def _lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip(" ^")]
+
+
+def test_nothing_is_said_of_what_passes() -> None:
+    project = make_project(7)
+    task = make_sessions(project)[0].task
+    assert failure(project, task.solution, task.tests) is None
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_no_held_out_task_was_recorded(seed: int) -> None:
     project = make_project(seed)
@@ -101,7 +132,9 @@ def test_no_held_out_task_was_recorded(seed: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_dozen_sessions_show_every_helper(seed: int) -> None:
     project = make_project(seed)
-    shown = {step.key for session in make_sessions(project, 12) for step in session.task.steps}
+    shown = {
+        step.operation.key for session in make_sessions(project, 12) for step in session.task.steps
+    }
     assert shown == set(project.helpers)
 
 

@@ -21,6 +21,7 @@ from project_worlds.tasks import (
     Task,
     make_plain_task,
     make_project_task,
+    make_step,
     plain_solution,
     random_steps,
     sentence,
@@ -100,6 +101,7 @@ class Corpus:
             "repaired": self._repaired,
             "listed": self._listed,
             "sessions": self._sessions,
+            "index": self._index,
         }
         while True:
             kind = self._rng.choices(list(self._shares), weights=list(self._shares.values()))[0]
@@ -215,6 +217,23 @@ class Corpus:
             seen |= names
         return conversation
 
+    def _index(self) -> _Conversation:
+        """A new project's helpers under their titles, again and again in another order.
+
+        Nothing teaches faster that a title looks up the name below its last mention.
+        """
+        project, conversation = self._fresh(), _Conversation()
+        conversation.ask(f"In {project.name}: every helper, three times.")
+        lines, hidden = [project.imports], []
+        for turn in range(3):
+            for operation in self._rng.sample(project.operations, len(project.operations)):
+                step = make_step(self._rng, operation)
+                lines += [f"# {step.title}", project.call(step)]
+            if turn == 0:
+                hidden.append("\n".join(lines))
+        conversation.code("\n".join(lines), unknown=tuple(hidden))
+        return conversation
+
 
 SHORT: Mapping[str, float] = {
     "known": 0.42,
@@ -225,5 +244,5 @@ SHORT: Mapping[str, float] = {
     "listed": 0.06,
 }
 """Documents of one or two questions, by share."""
-LONG: Mapping[str, float] = {"sessions": 1.0}
+LONG: Mapping[str, float] = {"sessions": 0.75, "index": 0.25}
 """Documents of many."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,8 +42,9 @@ class Progress:
         }
         weights = {f"weights.{n}": p.detach() for n, p in self._network.named_parameters()}
         file = self._out / "checkpoint.safetensors"
-        save_file(state | weights, f"{file}.new", {"progress": json.dumps({"step": step})})
-        os.replace(f"{file}.new", file)
+        new = file.with_suffix(".new")
+        save_file(state | weights, new, {"progress": json.dumps({"step": step})})
+        new.replace(file)
         self._network.save_pretrained(self._out)
 
     def resume(self) -> int:

@@ -57,7 +57,7 @@ class Recipe:
 
 def _tokenizer(out: Path) -> PreTrainedTokenizerBase:
     if not (out / "tokenizer.json").exists():
-        documents = itertools.islice(Corpus(0, SHORT | LONG), 6000)
+        documents = itertools.islice(Corpus(0, {**SHORT, **LONG}), 6000)
         texts = (turn.content for document in documents for turn in document.turns)
         train_tokenizer(texts).save_pretrained(out)
     return load_tokenizer(out)

@@ -60,7 +60,7 @@ class Reader:
     """
 
     def __init__(self, model: Any) -> None:
-        self._model = model
+        self.model = model
         self._tapped = (model.model.layers[-1].mlp.down_proj, model.model.norm)
 
     @classmethod
@@ -81,11 +81,11 @@ class Reader:
         return Evidence.joined([self._one(example) for example in examples])
 
     def _one(self, example: Example) -> Evidence:
-        ids = torch.tensor([example.ids], device=self._model.device)
+        ids = torch.tensor([example.ids], device=self.model.device)
         labels = torch.tensor(example.labels[1:])
         wanted = labels != IGNORED
         with self._inputs() as taken:
-            self._model.model(input_ids=ids, use_cache=False)
+            self.model.model(input_ids=ids, use_cache=False)
         keys, states = (rows[0, :-1].cpu()[wanted].float() for rows in taken)
         return Evidence(keys, states, labels[wanted])
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,6 +46,17 @@ class Output:
         head = "model.embed_tokens.weight" if shape.tied else "lm_head.weight"
         scale = tensor(folder, "model.norm.weight")
         return cls(scale, tensor(folder, head).to(device), shape.epsilon)
+
+    @classmethod
+    def of(cls, model: Any) -> Output:
+        """Those of a model that is loaded."""
+        norm = model.model.norm
+        head = model.get_output_embeddings().weight.detach()
+        return cls(norm.weight.detach(), head, norm.variance_epsilon)
+
+    def embeddings(self, tokens: Tensor) -> Tensor:
+        """The output embeddings of tokens, [rows, hidden size]."""
+        return self._head[tokens.to(self._head.device)].float().cpu()
 
     @torch.no_grad()
     def values(self, evidence: Evidence) -> Tensor:
