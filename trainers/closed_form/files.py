@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
 from rune_engine.home import not_writable
 from rune_engine.statistic_files import partial_of
 
+_LENGTH_BYTES = 8
 _PRIVATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -60,13 +61,15 @@ def write(path: Path, source: str, content: Content) -> None:
 def read(path: Path, source: str) -> Content | None:
     """What `write` left there, if it was made from `source` and no bit of it has changed."""
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            if header.get("source") != source:
-                return None
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            numbers = json.loads(header["numbers"])
-    except (OSError, SafetensorError, ValueError, KeyError):
+        # Read at once, by nobody who opens the name again: another writer may rename its own to it.
+        data = path.read_bytes()
+        length = int.from_bytes(data[:_LENGTH_BYTES], "little")
+        header = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + length])["__metadata__"]
+        if header["source"] != source:
+            return None
+        tensors = load(data)
+        numbers = json.loads(header["numbers"])
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
         return None
     return Content(tensors, numbers) if header.get("content") == _digest(tensors) else None
 
