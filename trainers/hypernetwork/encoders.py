@@ -40,7 +40,7 @@ class Attention(nn.Module):
 
     def _split(self, rows: torch.Tensor) -> torch.Tensor:
         """[heads, rows, size]."""
-        return rows.unflatten(-1, (self._heads, -1)).transpose(0, 1)
+        return rows.reshape(len(rows), self._heads, -1).transpose(0, 1)
 
 
 class Perceiver(nn.Module):
@@ -88,7 +88,7 @@ class Hierarchical(nn.Module):
         self.over = nn.ModuleList(Attention(hidden, heads) for _ in range(settings.blocks))
 
     def forward(self, rows: torch.Tensor, chunks: torch.Tensor) -> torch.Tensor:
-        attempts = rows.split(torch.bincount(chunks).tolist())
+        attempts = torch.split(rows, torch.bincount(chunks).tolist())
         found = torch.cat([self.within(self.summaries, each) for each in attempts if len(each)])
         latents: torch.Tensor = self.latents
         for over in self.over:

@@ -51,6 +51,7 @@ class Refined(nn.Module):
         super().__init__()
         self.settings = settings
         hidden = settings.hidden
+        self.known: torch.Tensor
         self.register_buffer("known", known.float())
         self.features = Features(settings)
         self.encoder = make_encoder(settings)
@@ -106,6 +107,7 @@ class Scratch(nn.Module):
         self.rank_b = nn.Linear(hidden, settings.outputs)
         self.norm = nn.LayerNorm(hidden)
         self.log_scale = nn.Parameter(torch.tensor(0.0))
+        self.key_size: torch.Tensor
         self.register_buffer("key_size", known.diagonal().sum().float().sqrt())
 
     def forward(self, rows: Rows) -> torch.Tensor:
