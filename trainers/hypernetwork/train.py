@@ -113,7 +113,7 @@ class Training:
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        return float(mean)
+        return float(mean.detach())
 
     @torch.no_grad()
     def judge(self) -> dict[str, float]:
