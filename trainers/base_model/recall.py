@@ -39,7 +39,9 @@ def recall(
     for document in documents:
         right[document.kind] += _answers(network, tokenizer, document)
     network.train()
-    return {kind: round(sum(found) / len(found), 3) for kind, found in sorted(right.items())}
+    return {
+        kind: round(sum(found) / len(found), 3) for kind, found in sorted(right.items()) if found
+    }
 
 
 @torch.inference_mode()
