@@ -12,6 +12,7 @@ _EXTRAS = {
     "qlora": (*_TORCH, "bitsandbytes"),
     "llama": ("llama_cpp", "gguf"),
     "models": ("huggingface_hub",),
+    "experiments": (*_TORCH, "numpy"),
 }
 
 

@@ -17,6 +17,7 @@ from rune_engine.errors import RuneError
 COMMANDS = {
     "demo": "demo:demo",
     "run": "run_suite:run",
+    "experiment": "experiment:app",
     "status": "memory:status",
     "serve": "serve:serve",
     "record": "memory:record",

@@ -1,0 +1,94 @@
+"""What came out of a gate: the figures as a written assessment, generated and never by hand.
+
+The text follows from the figures alone, so it says no where they say no. Knows figures; nothing
+of how they came about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from rune_engine.experiments.figures import Figures
+from rune_engine.experiments.leaks import DOUBTFUL_GAIN
+
+NONE = "–"
+
+
+def assessment(figures: Figures, plots: Mapping[str, Path] | None = None) -> str:
+    """The assessment in Markdown; `plots` lie beside it."""
+    pictures = {name: path.name for name, path in (plots or {}).items()}
+    template = _environment().get_template("assessment.md.jinja")
+    return template.render(
+        **figures, plots=pictures, doubtful=doubtful(figures), doubtful_gain=DOUBTFUL_GAIN
+    )
+
+
+def doubtful(figures: Figures) -> list[str]:
+    """The conditions that gain so much that 001 wants them doubted."""
+    return [
+        name
+        for name, condition in figures["conditions"].items()
+        if condition["gain_over_base"] and condition["gain_over_base"]["value"] > DOUBTFUL_GAIN
+    ]
+
+
+def rows(figures: Figures) -> list[tuple[str, ...]]:
+    """The conditions as they stand in a table: name, Pass@1, interval, gain, tokens, seconds."""
+    return [
+        (
+            name,
+            percent(each["pass_at_1"]),
+            interval(each["interval"]),
+            points(each["gain_over_base"] and each["gain_over_base"]["value"]),
+            number(each["prompt_tokens"], 0),
+            number(each["seconds_per_adapter"], 2),
+            each["reason"] or "",
+        )
+        for name, each in figures["conditions"].items()
+    ]
+
+
+def percent(value: float | None) -> str:
+    return NONE if value is None else f"{100 * value:.1f} %"
+
+
+def points(value: float | None) -> str:
+    return NONE if value is None else f"{100 * value:+.1f}"
+
+
+def interval(ends: tuple[float, float] | None) -> str:
+    return NONE if ends is None else f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f}"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    return NONE if value is None else f"{value:,.{digits}f}"
+
+
+def verdict(held: bool | None) -> str:
+    return {True: "yes", False: "**no**", None: "not measured"}[held]
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("rune_engine.experiments", "templates"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    filters: dict[str, Any] = {
+        "percent": percent,
+        "points": points,
+        "interval": interval,
+        "number": number,
+        "verdict": verdict,
+    }
+    environment.filters |= filters
+    return environment
