@@ -46,11 +46,11 @@ bench-training: .venv/ready  ## training beside TRL and Transformers' Trainer, w
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[torch,qlora,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[torch,qlora,experiments,dev]"
 	touch $@
 
 .venv/ready-llama: .venv/ready  ## llama.cpp is compiled here: minutes, that the demo does not need
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[torch,qlora,dev,llama]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[torch,qlora,experiments,dev,llama]"
 	touch $@
 
 # The CPU build is a third party's; it pulls in torchvision and others built for CUDA, which do not

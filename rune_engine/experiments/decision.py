@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rune_engine.experiments.wording import interval, points
+
 LEAST_GAIN = 0.05
 PASSED = "Gate PASSED"
 FAILED = "Gate FAILED - reassessing"
@@ -44,11 +46,9 @@ def decide(conditions: Mapping[str, Mapping[str, Any]]) -> Decision:
         return Decision(FAILED, None, "Neither a hypernetwork nor the closed form was measured.")
     gain = _gain(conditions, chosen)
     assert gain is not None
-    value, (low, high) = gain["value"], gain["interval"]
+    value, (low, _high) = gain["value"], gain["interval"]
     passed = min(value, low) >= LEAST_GAIN - ROUNDING
-    shown = (
-        f"{100 * value:+.1f} points over base, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
-    )
+    shown = f"{points(value)} points over base, 95 % interval {interval(gain['interval'])}"
     needed = f"{100 * LEAST_GAIN:.0f} points are needed, of the lower end, too."
     by = chosen.replace("_", " ")
     if chosen != _DECIDING[0]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from rune_engine.experiments.figures import Figures
 
+PLOTS = ("conditions", "growth")
 _SETTINGS = {"svg.hashsalt": "rune", "svg.fonttype": "none", "font.size": 9}
 """The same figures give the same bytes."""
 
@@ -24,7 +25,7 @@ def plot(figures: Figures, folder: Path, stem: str) -> dict[str, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     drawn = {}
     with matplotlib.rc_context(_SETTINGS):
-        for name, draw in (("conditions", _conditions), ("growth", _growth)):
+        for name, draw in zip(PLOTS, (_conditions, _growth), strict=True):
             picture = draw(figures)
             if picture is not None:
                 drawn[name] = folder / f"{stem}-{name}.svg"

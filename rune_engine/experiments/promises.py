@@ -14,6 +14,7 @@ from typing import Any
 from rune_engine.experiments.decision import LEAST_GAIN, ROUNDING
 from rune_engine.experiments.figures import Figures
 from rune_engine.experiments.subjects import NEW_COMBINATIONS, NEW_WORDINGS
+from rune_engine.experiments.wording import interval, percent, points
 
 _FASTER = 30.0
 _KEPT = 0.8
@@ -39,6 +40,7 @@ def judge(figures: Figures) -> list[Promise]:
         *_hypernetwork(figures),
         *_controls(figures),
         *_growth(figures),
+        Promise("trajectories longer than the context still teach", None, "by the trainers' tests"),
     ]
 
 
@@ -57,7 +59,7 @@ def _direct(figures: Figures) -> Iterator[Promise]:
     kinds = {NEW_COMBINATIONS: ("new combinations", 0.95), NEW_WORDINGS: ("new wordings", 0.85)}
     for kind, (name, least) in kinds.items():
         rate = _at(figures, "conditions", "direct", "by_kind", kind, "pass_at_1")
-        yield _least(f"direct LoRA, {name}: at least {least:.0%}", rate, least)
+        yield _least(f"direct LoRA, {name}: at least {100 * least:.0f} %", rate, least)
 
 
 def _closed_form(figures: Figures) -> Iterator[Promise]:
@@ -98,9 +100,9 @@ def _clear_gain(figures: Figures, name: str) -> Promise:
     line = f"{name}: at least 30 points over base, its interval above 5"
     if gain is None:
         return Promise(line, None, "not measured")
-    low, high = gain["interval"]
+    low, _high = gain["interval"]
     held = gain["value"] >= 0.30 - ROUNDING and low > LEAST_GAIN
-    told = f"{_points(gain['value'])}, interval {100 * low:+.1f} to {100 * high:+.1f}"
+    told = f"{_points(gain['value'])}, interval {interval(gain['interval'])}"
     return Promise(line, held, told)
 
 
@@ -112,13 +114,13 @@ def _controls(figures: Figures) -> Iterator[Promise]:
 
 
 def _growth(figures: Figures) -> Iterator[Promise]:
-    for method, points in (figures.get("growth") or {}).items():
-        rates = [point["pass_at_1"] for point in points.values()]
-        line = f"{method}: Pass@1 grows with trajectories ({', '.join(points)})"
+    for method, curve in (figures.get("growth") or {}).items():
+        rates = [point["pass_at_1"] for point in curve.values()]
+        line = f"{method}: Pass@1 grows with trajectories ({', '.join(curve)})"
         if len(rates) < 2 or None in rates:
             yield Promise(line, None, "not measured")
             continue
-        told = ", ".join(f"{rate:.1%}" for rate in rates)
+        told = ", ".join(percent(rate) for rate in rates)
         rising = all(one <= other for one, other in itertools.pairwise(rates))
         yield Promise(line, rising and rates[-1] > rates[0], told)
 
@@ -146,11 +148,11 @@ def _faster(figures: Figures, name: str) -> Promise:
 
 
 def _least(line: str, value: float | None, least: float) -> Promise:
-    return _judged(line, value, lambda v: v >= least - ROUNDING, lambda v: f"{v:.1%}")
+    return _judged(line, value, lambda v: v >= least - ROUNDING, percent)
 
 
 def _most(line: str, value: float | None, most: float) -> Promise:
-    return _judged(line, value, lambda v: v <= most + ROUNDING, lambda v: f"{v:.1%}")
+    return _judged(line, value, lambda v: v <= most + ROUNDING, percent)
 
 
 def _judged(
@@ -165,7 +167,7 @@ def _judged(
 
 
 def _points(value: float) -> str:
-    return f"{100 * value:+.1f} points"
+    return f"{points(value)} points"
 
 
 def _at(figures: Figures, *path: str) -> Any:

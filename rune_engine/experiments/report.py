@@ -15,13 +15,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rune_engine.experiments.figures import Figures
 from rune_engine.experiments.leaks import DOUBTFUL_GAIN
-
-NONE = "–"
+from rune_engine.experiments.plots import PLOTS
+from rune_engine.experiments.wording import interval, number, percent, points
 
 
 def assessment(figures: Figures, plots: Mapping[str, Path] | None = None) -> str:
     """The assessment in Markdown; `plots` lie beside it."""
-    pictures = {name: path.name for name, path in (plots or {}).items()}
+    drawn = plots or {}
+    pictures = {name: drawn[name].name if name in drawn else None for name in PLOTS}
     template = _environment().get_template("assessment.md.jinja")
     return template.render(
         **figures, plots=pictures, doubtful=doubtful(figures), doubtful_gain=DOUBTFUL_GAIN
@@ -51,22 +52,6 @@ def rows(figures: Figures) -> list[tuple[str, ...]]:
         )
         for name, each in figures["conditions"].items()
     ]
-
-
-def percent(value: float | None) -> str:
-    return NONE if value is None else f"{100 * value:.1f} %"
-
-
-def points(value: float | None) -> str:
-    return NONE if value is None else f"{100 * value:+.1f}"
-
-
-def interval(ends: tuple[float, float] | None) -> str:
-    return NONE if ends is None else f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f}"
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    return NONE if value is None else f"{value:,.{digits}f}"
 
 
 def verdict(held: bool | None) -> str:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rune_engine.errors import ContextTooLongError
+from rune_engine.experiments.conditions import Condition
+from rune_engine.experiments.decision import decide
+from rune_engine.experiments.figures import Bootstrap, Figures, condition_figures, pass_figures
+from rune_engine.experiments.leaks import Check
+from rune_engine.experiments.promises import judge
 from rune_engine.experiments.recording import Taught
 from rune_engine.experiments.sampling import Answered
 from rune_engine.experiments.settings import GateSettings
@@ -16,6 +22,7 @@ from rune_engine.inference.provider import AdapterRef, Generation, GenerationReq
 from rune_engine.inference.scripted import ScriptedProvider
 from rune_engine.models import Attempt, Trajectory
 
+KINDS = ("new_combinations", "new_wordings")
 SMALL = GateSettings(seeds=(1,), projects=2, sessions=6, tasks=2, plain=2, samples=2)
 
 
@@ -99,3 +106,65 @@ def script(folder: Path, rules: Sequence[dict[str, Any]]) -> Path:
 
 def fenced(code: str) -> str:
     return f"```python\n{code}\n```"
+
+
+def planted_figures(rates: Mapping[str, float | None]) -> Figures:
+    """Figures of a run of six projects in which conditions pass this share of the tasks.
+
+    None is a condition that is not available.
+    """
+    bootstrap = Bootstrap(300, 0)
+
+    def under(rate: float, kinds: Sequence[str] = KINDS) -> list[Answered]:
+        passing = [number < round(10 * rate) for number in range(10)]
+        return [
+            answered(f"p{p}", f"{kind}{n}", [passed], kind)
+            for p in range(6)
+            for kind in kinds
+            for n, passed in enumerate(passing)
+        ]
+
+    base = under(rates["base"] or 0.0)
+    conditions = {
+        name: condition_figures(
+            Condition(name, reason="There is none.")
+            if rate is None
+            else Condition(name, under(rate)),
+            base,
+            bootstrap,
+        )
+        for name, rate in rates.items()
+    }
+    decision = decide(conditions)
+    figures: Figures = {
+        "decision": decision.text,
+        "decided_by": {"condition": decision.condition, "reason": decision.reason},
+        "command": SMALL.command(),
+        "settings": asdict(SMALL),
+        "base_model": {"name": "tiny", "id": "tiny", "sha256": "0" * 64},
+        "versions": {"rune": "0"},
+        "conditions": conditions,
+        "timing": {},
+        "diagnostics": {},
+        "leaks": [asdict(Check("something", 3, 0)) | {"clean": True}],
+        "subjects": [
+            {
+                "name": f"p{p}",
+                "seed": 1,
+                "trajectories": 6,
+                "with_failed_attempts": 2,
+                "tasks": 20,
+                "plain": 0,
+                "new_wordings_of_recorded_code": 1,
+            }
+            for p in range(6)
+        ],
+        "adapters": {"closed_form-p0": {}},
+        "plain": {"base": pass_figures(under(1.0, ["plain"]), bootstrap)},
+        "repair": {},
+        "growth": {},
+        "consolidation": None,
+        "seconds": 60.0,
+    }
+    figures["promises"] = [asdict(promise) for promise in judge(figures)]
+    return figures
