@@ -16,7 +16,8 @@ from rich.table import Table
 
 from rune_engine.cli.session import err, out
 from rune_engine.config import RuneConfig, load_config
-from rune_engine.errors import InvalidInputError
+from rune_engine.durable import alone_in
+from rune_engine.errors import ConflictError, InvalidInputError
 from rune_engine.extras import require
 
 if TYPE_CHECKING:
@@ -123,6 +124,10 @@ def _run(settings: GateSettings, config: RuneConfig, work: Path | None) -> Figur
     with ExitStack() as stack:
         folder = work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rune-gate-")))
         folder.mkdir(parents=True, exist_ok=True)
+        if not stack.enter_context(alone_in(folder)):
+            raise ConflictError(
+                f"Another run works in {folder}.", next_step="Wait for it, or name another --work."
+            )
         bars = stack.enter_context(Progress(*columns, console=err))
 
         def begin(title: str, parts: int) -> Callable[[int], None]:

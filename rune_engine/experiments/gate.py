@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from rune_engine.config import RuneConfig
 from rune_engine.experiments import conditions as asked
 from rune_engine.experiments import growth, leaks
+from rune_engine.experiments.about import settings as told_settings
+from rune_engine.experiments.about import subjects, versions
 from rune_engine.experiments.adapters import CLOSED_FORM, Made, Workshop, figures_of
 from rune_engine.experiments.base import HYPERNETWORK, Base
 from rune_engine.experiments.conditions import Adapters, Asker, Condition
@@ -33,8 +34,7 @@ from rune_engine.experiments.promises import judge
 from rune_engine.experiments.recording import Taught, record
 from rune_engine.experiments.sampling import Draws, Sampler
 from rune_engine.experiments.settings import GateSettings
-from rune_engine.experiments.subjects import NEW_WORDINGS, make_subjects
-from rune_engine.experiments.versions import versions
+from rune_engine.experiments.subjects import make_subjects
 from rune_engine.inference.provider import InferenceProvider
 from rune_engine.jobs.trainer import Trainers
 from rune_engine.sandbox.sandbox import Sandbox
@@ -87,7 +87,7 @@ class _Gate:
             base, machinery.work, machinery.trainers, machinery.config, settings.seed
         )
         draws = Draws(
-            base=base.sha256,
+            base=" ".join((base.sha256, *_served(machinery).values())),
             samples=settings.samples,
             temperature=settings.temperature,
             max_tokens=settings.max_tokens,
@@ -122,9 +122,9 @@ class _Gate:
     # --- steps ---------------------------------------------------------------------------------
 
     async def _record(self) -> list[Taught]:
-        subjects = make_subjects(self._settings)
-        self._stage("recording sessions", len(subjects))
-        return await record(subjects, self._with.work, self._with.sandbox, lambda: self._advance(1))
+        chosen = make_subjects(self._settings)
+        self._stage("recording sessions", len(chosen))
+        return await record(chosen, self._with.work, self._with.sandbox, lambda: self._advance(1))
 
     async def _make(
         self, taught: Sequence[Taught]
@@ -244,8 +244,13 @@ class _Gate:
             "decision": decision.text,
             "decided_by": {"condition": decision.condition, "reason": decision.reason},
             "command": self._settings.command(),
-            "settings": _settings(self._settings),
-            "base_model": {"name": Path(base.name).name, "id": base.id, "sha256": base.sha256},
+            "settings": told_settings(self._settings),
+            "base_model": {
+                "name": Path(base.name).name,
+                "id": base.id,
+                "sha256": base.sha256,
+                **_served(self._with),
+            },
             "versions": versions(),
             "conditions": told,
             "timing": timing(adapters),
@@ -253,9 +258,15 @@ class _Gate:
                 method: diagnose(list(made.values())) for method, made in adapters.items()
             },
             "leaks": [asdict(check) | {"clean": check.clean} for check in checks],
-            "subjects": _subjects(taught),
+            "subjects": subjects(taught),
             "adapters": figures_of([made for each in adapters.values() for made in each.values()]),
         }
+
+
+def _served(machinery: Machinery) -> dict[str, str]:
+    """How the base model is run; another way may answer otherwise."""
+    precision = machinery.config.serving.precision
+    return {"backend": machinery.provider.name, "precision": precision}
 
 
 def _fast(adapters: Adapters) -> str | None:
@@ -275,33 +286,4 @@ def _consolidated(found: growth.Consolidated, size: int, bootstrap: Bootstrap) -
     for name in ("statistics", "weights"):
         together = told[name]["pass_at_1"]
         told[f"{name}_keep"] = together / alone if alone and together is not None else None
-    return told
-
-
-def _subjects(taught: Sequence[Taught]) -> list[Figures]:
-    return [
-        {
-            "name": each.subject.name,
-            "seed": each.subject.group,
-            "trajectories": len(each.trajectories),
-            "with_failed_attempts": sum(len(t.attempts) > 1 for t in each.trajectories),
-            "tasks": len(each.subject.tasks),
-            "plain": len(each.subject.plain),
-            "new_wordings_of_recorded_code": _recorded_code(each),
-        }
-        for each in taught
-    ]
-
-
-def _recorded_code(each: Taught) -> int:
-    """New wordings whose steps, in the same order, some session had in other words."""
-    recorded = {lesson.operations for lesson in each.subject.lessons}
-    tasks = [task for task in each.subject.tasks if task.kind == NEW_WORDINGS]
-    return sum(task.operations in recorded for task in tasks)
-
-
-def _settings(settings: GateSettings) -> dict[str, Any]:
-    told = asdict(settings)
-    told["base"] = Path(settings.base).name
-    told["suite"] = settings.suite.name if settings.suite else None
     return told

@@ -54,7 +54,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """How answers are drawn; `base` names the base model's bytes."""
+    """How answers are drawn; `base` names the base model's bytes and who runs them."""
 
     base: str
     samples: int

@@ -40,12 +40,11 @@ async def test_trajectories_hold_what_each_attempt_really_printed(tmp_path: Path
 
 
 async def test_a_changed_lesson_is_recorded_anew(tmp_path: Path) -> None:
-    subject = Subject(
-        "s", 0, (Lesson("Add.", "assert f(1) == 2\n", ("def f(x): return x + 1",)),), ()
-    )
+    lesson = Lesson("Add.", "assert f(1) == 2\n", ("def f(x): return x + 1",))
+    subject = Subject("s", 0, (lesson,), ())
+    other = replace(subject, lessons=(replace(lesson, description="Add one."),))
     [first] = await record([subject], tmp_path, Sandbox(), advance)
-    lesson = replace(subject.lessons[0], description="Add one.")
-    [second] = await record([replace(subject, lessons=(lesson,))], tmp_path, Sandbox(), advance)
+    [second] = await record([other], tmp_path, Sandbox(), advance)
     assert first.trajectories[0].task_description == "Add."
     assert second.trajectories[0].task_description == "Add one."
 
@@ -61,7 +60,8 @@ def test_the_gates_own_process_loads_no_torch() -> None:
         "import sys, rune_engine.cli.experiment, rune_engine.experiments.gate as gate, "
         "rune_engine.experiments.report, rune_engine.experiments.plots, "
         "rune_engine.experiments.tracking; "
-        "print(sorted({'torch', 'transformers', 'peft', 'matplotlib', 'mlflow'} & set(sys.modules)))"
+        "print(sorted({'torch', 'transformers', 'matplotlib', 'mlflow'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr
