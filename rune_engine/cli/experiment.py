@@ -156,11 +156,14 @@ def _run(settings: GateSettings, config: RuneConfig, work: Path | None) -> Figur
 def _print(figures: Figures) -> None:
     from rune_engine.experiments.report import rows, verdict
 
-    titles = ("condition", "Pass@1", "95 % interval", "gain", "prompt tokens", "s an adapter", "")
+    titles = ("condition", "Pass@1", "95 % interval", "gain", "prompt tokens", "s an adapter")
     table = Table(*titles, title="Held-out tasks of projects that nobody has seen")
     for row in rows(figures):
         table.add_row(*row)
     out.print(table)
+    for name, each in figures["conditions"].items():
+        if each["reason"]:
+            out.print(f"{name} is not available: {each['reason']}", highlight=False)
     promises = Table("what must hold", "", "measured")
     for promise in figures["promises"]:
         held = verdict(promise["held"]).replace("*", "")

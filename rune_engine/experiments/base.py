@@ -10,7 +10,7 @@ from rune_engine.config import RuneConfig
 from rune_engine.model_store.resolve import resolve_trainable
 
 HYPERNETWORK = "hypernetwork"
-_WEIGHTS = ("*.safetensors", "*.gguf", "script.json")
+_WEIGHTS = "model*.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,7 @@ def find_base(name: str, config: RuneConfig) -> Base:
 
 def _sha256(folder: Path) -> str:
     """Of one file, its own; of several, over their names and hashes."""
-    files = sorted(path for pattern in _WEIGHTS for path in folder.glob(pattern))
-    hashes = {path.name: _file_sha256(path) for path in files}
+    hashes = {path.name: _file_sha256(path) for path in sorted(folder.glob(_WEIGHTS))}
     if len(hashes) == 1:
         return next(iter(hashes.values()))
     lines = [f"{digest}  {name}\n" for name, digest in hashes.items()]

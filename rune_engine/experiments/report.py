@@ -48,7 +48,6 @@ def rows(figures: Figures) -> list[tuple[str, ...]]:
             points(each["gain_over_base"] and each["gain_over_base"]["value"]),
             number(each["prompt_tokens"], 0),
             number(each["seconds_per_adapter"], 2),
-            each["reason"] or "",
         )
         for name, each in figures["conditions"].items()
     ]

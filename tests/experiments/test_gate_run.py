@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from experiments_support import Narrow, fenced, script, suite_file
 
+import base_models
 from rune_engine.config import RuneConfig
 from rune_engine.experiments import weights
 from rune_engine.experiments.base import Base
@@ -95,14 +97,64 @@ async def test_a_suites_figures_are_what_the_model_answered(
     assert again | {"seconds": 0} == figures | {"seconds": 0}
 
 
+async def test_worlds_go_through_every_step(tmp_path: Path, base: Base, config: RuneConfig) -> None:
+    """The model answers nothing right: everything is asked, counted and denied."""
+    rules = [{"contains": "", "answers": [fenced("pass")]}]
+    provider = Narrow(script(tmp_path, rules))
+    settings = GateSettings(
+        seeds=(1,), projects=2, sessions=6, tasks=2, plain=1, samples=1, consolidated=2, growth=(2,)
+    )
+    figures = await run_gate(settings, machinery(base, provider, config))
+    measured = {name: each["tasks"] for name, each in figures["conditions"].items()}
+    assert measured == dict.fromkeys(CONDITIONS, 8) | {"hypernetwork": 0}
+    assert figures["decision"] == "Gate FAILED - reassessing"
+    assert {name: each["tasks"] for name, each in figures["plain"].items()} == {
+        "base": 2,
+        "closed_form": 2,
+        "direct": 2,
+    }
+    assert figures["repair"]["alone"]["tasks"] == figures["repair"]["in_context"]["tasks"] > 0
+    assert figures["growth"]["closed_form"].keys() == {"2", "6"}
+    assert "direct" not in figures["growth"]
+    assert figures["consolidation"]["groups"] == [[each["name"] for each in figures["subjects"]]]
+    assert figures["consolidation"]["weights_keep"] is None, "of nothing there is no share"
+    assert figures["conditions"]["in_context"]["sessions_in_prompt"] == 6
+    assert all(check["clean"] and check["looked_at"] for check in figures["leaks"])
+    united = list((base.path.parent / "work" / "adapters").glob("closed_form-united-0-*"))
+    assert len(united) == 1
+    lines = (united[0] / "trajectories.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 12
+    assert assessment(figures).startswith("# Gate FAILED - reassessing\n")
+
+
+def hurried_nano(folder: Path) -> Path:
+    """rune-nano with a training of a few steps."""
+    model = folder / "hurried"
+    shutil.copytree(base_models.describe("rune-nano").path, model)
+    settings = json.loads((model / "rune.json").read_text(encoding="utf-8"))
+    steps = {"min_steps": 2, "max_steps": 2, "finish_steps": 0, "rehearsal": 0}
+    settings["distillation"] |= steps
+    (model / "rune.json").write_text(json.dumps(settings), encoding="utf-8")
+    return model
+
+
 def test_the_command_measures_rune_nano_with_real_trainers_and_sandbox(tmp_path: Path) -> None:
     figures_file, text_file = tmp_path / "gate.json", tmp_path / "gate.md"
     done = subprocess.run(
         [
             *(sys.executable, "-m", "rune_engine.cli.main", "experiment", "gate"),
-            *("--base", "rune-nano", "--seeds", "1", "--projects", "2", "--sessions", "6"),
+            *(
+                "--base",
+                str(hurried_nano(tmp_path)),
+                "--seeds",
+                "1",
+                "--projects",
+                "2",
+                "--sessions",
+                "6",
+            ),
             *("--tasks", "2", "--plain", "1", "--samples", "1", "--growth", ""),
-            *("--consolidated", "2", "--resamples", "200", "--no-track"),
+            *("--consolidated", "0", "--resamples", "200", "--no-track"),
             *("--json", str(figures_file), "--assessment", str(text_file)),
         ],
         env={**os.environ, "RUNE_HOME": str(tmp_path / "home")},
@@ -127,7 +179,6 @@ def test_the_command_measures_rune_nano_with_real_trainers_and_sandbox(tmp_path:
     assert conditions["base"]["seconds_per_adapter"] is None
     signals = figures["diagnostics"]["closed_form"]
     assert signals["changes_something"] and -1 <= signals["mean_cosine"] < 0.999
-    assert figures["consolidation"]["groups"] == [[each["name"] for each in figures["subjects"]]]
     assert all(check["clean"] for check in figures["leaks"])
     assert figures["decision"] in ("Gate PASSED", "Gate FAILED - reassessing")
     assert text_file.read_text(encoding="utf-8").startswith(f"# {figures['decision']}\n")
