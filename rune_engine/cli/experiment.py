@@ -51,6 +51,9 @@ def gate(
     tasks: Annotated[int, typer.Option(min=1, max=50, help="Of each kind and project.")] = 8,
     plain: Annotated[int, typer.Option(min=0, help="Tasks that need no project, each turn.")] = 8,
     samples: Annotated[int, typer.Option(min=1, max=100, help="Answers to each task.")] = 5,
+    side_samples: Annotated[
+        int, typer.Option(min=1, help="At most, beside the conditions: growth, repair and so on.")
+    ] = 2,
     temperature: Annotated[float, typer.Option(min=0.0, max=2.0)] = 0.2,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Of an answer.")] = None,
     growth: Annotated[str, typer.Option(help="Numbers of trajectories; '' for none.")] = "1,3,6",
@@ -82,6 +85,7 @@ def gate(
         tasks=tasks,
         plain=plain,
         samples=samples,
+        side_samples=side_samples,
         temperature=temperature,
         max_tokens=max_tokens or (512 if suite else 192),
         growth=_counts(growth),

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from rune_engine.errors import ContextTooLongError, RuneError
 from rune_engine.experiments.adapters import METHODS, Made, Workshop, refused
@@ -32,6 +32,7 @@ from rune_engine.models import Attempt
 from rune_engine.sandbox.sandbox import Sandbox
 from rune_engine.sandbox.verdict import tests_passed
 
+Result = TypeVar("Result")
 BASE, IN_CONTEXT, RANDOM, WRONG = "base", "in_context", "random", "wrong_project"
 CONDITIONS = (BASE, IN_CONTEXT, "direct", "closed_form", HYPERNETWORK, RANDOM, WRONG)
 
@@ -175,15 +176,20 @@ def _question(
     return Question(each.subject.name, task, conversation(task, sessions, failed), each.workspace)
 
 
-async def _all(asked: Iterable[Coroutine[Any, Any, list[Answered]]]) -> list[Answered]:
-    """Every subject's answers in order, asked at once; the first failure ends the others."""
-    tasks = [asyncio.create_task(each) for each in asked]
+async def all_of(works: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
+    """What all of them give, in order, done at once; the first failure ends the others."""
+    tasks = [asyncio.create_task(work) for work in works]
     try:
-        return [answered for task in tasks for answered in await task]
+        return [await task for task in tasks]
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _all(asked: Iterable[Coroutine[Any, Any, list[Answered]]]) -> list[Answered]:
+    """Every subject's answers, one after the other's."""
+    return [answered for each in await all_of(asked) for answered in each]
 
 
 def random_adapters(

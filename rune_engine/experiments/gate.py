@@ -108,10 +108,12 @@ class _Gate:
         adapters, missing = await self._make(taught)
         conditions = await self._ask(asker, adapters, missing)
         figures = self._begun(taught, adapters, conditions)
-        figures["plain"] = await self._plain(asker, adapters)
-        figures["repair"] = await self._repair(asker)
-        figures["growth"] = await self._growth(asker, adapters, conditions)
-        figures["consolidation"] = await self._consolidation(asker, adapters, conditions)
+        fewer = self.sampler.drawing(min(self._settings.samples, self._settings.side_samples))
+        aside = Asker(taught, fewer, self._with.sandbox)
+        figures["plain"] = await self._plain(aside, adapters)
+        figures["repair"] = await self._repair(aside)
+        figures["growth"] = await self._growth(aside, adapters, conditions)
+        figures["consolidation"] = await self._consolidation(aside, adapters, conditions)
         figures["promises"] = [asdict(promise) for promise in judge(figures)]
         figures["seconds"] = time.monotonic() - began
         return figures

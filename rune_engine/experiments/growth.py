@@ -8,17 +8,20 @@ asked; nothing of what the figures mean.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rune_engine.experiments.adapters import CLOSED_FORM, DIRECT, Made, Workshop
-from rune_engine.experiments.conditions import Adapters, Asker
+from rune_engine.experiments.conditions import Adapters, Asker, all_of
 from rune_engine.experiments.recording import Taught
 from rune_engine.experiments.sampling import Answered
 from rune_engine.experiments.settings import GateSettings
 from rune_engine.experiments.weights import added, read
 from rune_engine.inference.provider import AdapterRef
 
+_TRAINERS_AT_ONCE = 2
+"""Nobody reads these adapters' times, so they need not be made one by one."""
 _MOST_RANK = 256
 """That a trainer makes."""
 
@@ -55,13 +58,16 @@ async def grow(
     advance: Callable[[], None],
 ) -> list[Answered]:
     """Answers with adapters of every subject's first `count` trajectories."""
-    made: dict[str, AdapterRef] = {}
-    for each in asker.taught:
+    at_once = asyncio.Semaphore(_TRAINERS_AT_ONCE)
+
+    async def make(each: Taught) -> tuple[str, AdapterRef]:
         name = each.subject.name
-        first = each.trajectories[:count]
-        made[name] = (await workshop.make(method, f"{name}-{count}", first)).ref
+        async with at_once:
+            made = await workshop.make(method, f"{name}-{count}", each.trajectories[:count])
         advance()
-    return await asker.alone(made)
+        return name, made.ref
+
+    return await asker.alone(dict(await all_of(map(make, asker.taught))))
 
 
 async def consolidate(

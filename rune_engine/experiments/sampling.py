@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,12 @@ class Sampler:
         self._asking = asyncio.Semaphore(_CALLS_AT_ONCE)
         self._running = asyncio.Semaphore(_RUNS_AT_ONCE)
         self._judging: dict[str, asyncio.Task[bool | None]] = {}
+
+    def drawing(self, samples: int) -> Sampler:
+        """The same, with so many answers to each question; they share what is known."""
+        other = copy(self)
+        other._draws = replace(self._draws, samples=samples)
+        return other
 
     def close(self) -> None:
         """Close the files."""

@@ -18,7 +18,9 @@ class GateSettings:
         sessions: recorded in each project.
         tasks: held out in each project, of each kind.
         plain: tasks in each project's turn that need no project.
-        samples: answers to each task, at `temperature`.
+        samples: answers to each task under each condition, at `temperature`.
+        side_samples: at most so many of them beside the conditions: plain tasks, repair, growth
+            and consolidation.
         max_tokens: of an answer.
         growth: after how many trajectories an adapter is made besides the one of all.
         growth_direct: whether direct training is tried at these, too.
@@ -36,6 +38,7 @@ class GateSettings:
     tasks: int = 8
     plain: int = 8
     samples: int = 5
+    side_samples: int = 2
     temperature: float = 0.2
     max_tokens: int = 192
     growth: tuple[int, ...] = (1, 3, 6)
@@ -65,8 +68,10 @@ class GateSettings:
         else:
             told.append(f"--seeds {' '.join(map(str, self.seeds))} --projects {self.projects}")
             told.append(f"--sessions {self.sessions} --tasks {self.tasks} --plain {self.plain}")
-        told.append(f"--samples {self.samples} --temperature {self.temperature:g}")
-        told.append(f"--max-tokens {self.max_tokens} --seed {self.seed}")
+        told.append(f"--samples {self.samples} --side-samples {self.side_samples}")
+        told.append(
+            f"--temperature {self.temperature:g} --max-tokens {self.max_tokens} --seed {self.seed}"
+        )
         told.append(f"--growth '{','.join(map(str, self.growth))}'")
         told.append(f"--consolidated {self.consolidated} --resamples {self.resamples}")
         told.append("--growth-direct" if self.growth_direct else "")
