@@ -70,6 +70,7 @@ class Workshop:
         self, base: Base, work: Path, trainers: Trainers, config: RuneConfig, seed: int
     ) -> None:
         self._base = base
+        self._made_with = (rune_engine.__version__, base.sha256, base.recipe_sha256)
         self._folder = work / "adapters"
         self._known = work / "known"
         self._trainers = trainers
@@ -92,8 +93,8 @@ class Workshop:
         """
         await self._warm_up(method, trajectories)
         told = [trajectory.model_dump(mode="json") for trajectory in trajectories]
-        made_of = [rune_engine.__version__, self._base.sha256, method, told, rank, self._seed]
-        folder = self._folder / f"{method}-{name}-{key_of(*made_of)[:12]}"
+        key = key_of(*self._made_with, method, told, rank, self._seed)
+        folder = self._folder / f"{method}-{name}-{key[:12]}"
         if not (folder / "made.json").is_file():
             await self._train(method, name, trajectories, rank, folder)
         said = json.loads((folder / "made.json").read_text(encoding="utf-8"))
@@ -109,11 +110,14 @@ class Workshop:
         """Measure what the base model knows, once and not in an adapter's time."""
         if method == DIRECT or method in self._warm:
             return
-        folder = self._known / method
+        folder = self._known_by(method)
         if not (folder / "done").is_file():
             await self._run(method, "known", trajectories[:1], None, folder)
             write_file(folder / "done", "")
         self._warm.add(method)
+
+    def _known_by(self, method: str) -> Path:
+        return self._known / f"{method}-{key_of(*self._made_with)[:12]}"
 
     async def _train(
         self,
@@ -167,7 +171,7 @@ class Workshop:
 
     def _lend_known(self, method: str, statistics: Path) -> None:
         """What the warm-up has measured; nothing of any trajectory."""
-        known = folder_of(self._known / method / "statistics", self._base.id) / KNOWN
+        known = folder_of(self._known_by(method) / "statistics", self._base.id) / KNOWN
         if known.is_file():
             lent = folder_of(statistics, self._base.id)
             lent.mkdir(parents=True)

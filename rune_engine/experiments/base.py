@@ -1,8 +1,9 @@
-"""The base model of a run: where its files lie, what they hash to, whose hypernetwork it has."""
+"""The base model of a run: its files, what they hash to, whether it has a hypernetwork."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from rune_engine.config import RuneConfig
 from rune_engine.model_store.resolve import resolve_trainable
 
 HYPERNETWORK = "hypernetwork"
-_WEIGHTS = "model*.safetensors"
+_WEIGHTS = ("model*.safetensors",)
+_RECIPE = ("rune.json", "rehearsal.jsonl", "statistics/*", f"{HYPERNETWORK}/*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,18 +21,17 @@ class Base:
 
     Attributes:
         name: as it was asked for.
-        sha256: of its weights' files together.
+        sha256: of its weights.
+        recipe_sha256: of what lies beside them for whoever makes adapters, a hypernetwork included.
+        hypernetwork: whether it has one.
     """
 
     name: str
     id: str
     path: Path
     sha256: str
-
-    @property
-    def hypernetwork(self) -> bool:
-        """Whether a hypernetwork was trained for it."""
-        return (self.path / HYPERNETWORK / f"{HYPERNETWORK}.safetensors").is_file()
+    recipe_sha256: str = ""
+    hypernetwork: bool = False
 
 
 def find_base(name: str, config: RuneConfig) -> Base:
@@ -41,12 +42,20 @@ def find_base(name: str, config: RuneConfig) -> Base:
         BaseModelCorruptedError: what it says of itself cannot be read.
     """
     found = resolve_trainable(name, config)
-    return Base(name, found.id, found.path, _sha256(found.path))
+    return Base(
+        name=name,
+        id=found.id,
+        path=found.path,
+        sha256=_sha256(found.path, _WEIGHTS),
+        recipe_sha256=_sha256(found.path, _RECIPE),
+        hypernetwork=(found.path / HYPERNETWORK).is_dir(),
+    )
 
 
-def _sha256(folder: Path) -> str:
+def _sha256(folder: Path, patterns: Sequence[str]) -> str:
     """Of one file, its own; of several, over their names and hashes."""
-    hashes = {path.name: _file_sha256(path) for path in sorted(folder.glob(_WEIGHTS))}
+    files = sorted(path for pattern in patterns for path in folder.glob(pattern))
+    hashes = {str(p.relative_to(folder)): _file_sha256(p) for p in files if p.is_file()}
     if len(hashes) == 1:
         return next(iter(hashes.values()))
     lines = [f"{digest}  {name}\n" for name, digest in hashes.items()]

@@ -251,6 +251,7 @@ class _Gate:
                 "name": Path(base.name).name,
                 "id": base.id,
                 "sha256": base.sha256,
+                "recipe_sha256": base.recipe_sha256,
                 **_served(self._with),
             },
             "versions": versions(),

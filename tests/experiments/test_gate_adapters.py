@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -116,16 +117,28 @@ async def test_equal_adapters_are_told_to_have_collapsed(
     assert signals["delta_w_norm"] > 0 and signals["changes_something"] is True
 
 
-def test_a_base_models_hash_is_its_weights_and_a_hypernetwork_is_a_folder(
+def test_a_base_models_hash_is_its_weights_and_its_recipe_what_lies_beside(
     tmp_path: Path, config: RuneConfig
 ) -> None:
     folder = tmp_path / "model"
-    (folder / HYPERNETWORK).mkdir(parents=True)
+    folder.mkdir()
     (folder / "config.json").write_text("{}", encoding="utf-8")
     (folder / "model.safetensors").write_bytes(b"weights")
     found = find_base(str(folder), config)
     assert found.sha256 == hashlib.sha256(b"weights").hexdigest()
     assert not found.hypernetwork
+    (folder / HYPERNETWORK).mkdir()
     (folder / HYPERNETWORK / "hypernetwork.safetensors").write_bytes(b"more")
     again = find_base(str(folder), config)
     assert again.hypernetwork and again.sha256 == found.sha256
+    assert again.recipe_sha256 != found.recipe_sha256
+
+
+async def test_another_recipe_makes_another_adapter(
+    base: Base, worlds: list[Taught], config: RuneConfig
+) -> None:
+    trajectories = worlds[0].trajectories
+    await workshop(base, config).make("closed_form", "mine", trajectories)
+    other = replace(base, recipe_sha256="1" * 64)
+    await workshop(other, config).make("closed_form", "mine", trajectories)
+    assert starts(base) == ["closed_form known", "closed_form mine"] * 2

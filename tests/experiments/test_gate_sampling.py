@@ -90,6 +90,15 @@ async def test_draws_differ_by_sample_and_task_but_not_by_condition(
     assert {request.temperature for call in provider.asked for request in call} == {0.2}
 
 
+async def test_fewer_draws_are_the_first_of_more(tmp_path: Path, sandbox: Sandbox) -> None:
+    provider = Narrow(script(tmp_path, rules(right=RIGHT)))
+    sampler = Sampler(provider, sandbox, DRAWS, tmp_path / "work")
+    asked = [question(task("1", "right"), tmp_path)]
+    [more], [fewer] = await sampler.ask(asked), await sampler.drawing(1).ask(asked)
+    assert (len(more.verdicts), len(fewer.verdicts)) == (2, 1)
+    assert provider.asked[1] == provider.asked[0][:1]
+
+
 async def test_a_question_that_does_not_fit_is_undecided_and_the_others_are_asked(
     tmp_path: Path, sandbox: Sandbox
 ) -> None:
