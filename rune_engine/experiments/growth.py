@@ -77,12 +77,12 @@ async def consolidate(
     separate: Sequence[Answered],
     size: int,
 ) -> Consolidated | None:
-    """Groups of `size` subjects, in order; None where there are too few."""
+    """Groups of `size` subjects, in order; None where there are too few, or it is below two."""
     taught = {each.subject.name: each for each in asker.taught}
     names = list(taught)
-    groups = [names[i : i + size] for i in range(0, len(names) - size + 1, size)]
-    if not groups or size < 2:
+    if not 2 <= size <= len(names):
         return None
+    groups = [names[i : i + size] for i in range(0, len(names) - size + 1, size)]
     united: dict[str, AdapterRef] = {}
     summed: dict[str, AdapterRef] = {}
     for number, group in enumerate(groups):

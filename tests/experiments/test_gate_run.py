@@ -179,6 +179,7 @@ def test_the_command_measures_rune_nano_with_real_trainers_and_sandbox(tmp_path:
     assert conditions["base"]["seconds_per_adapter"] is None
     signals = figures["diagnostics"]["closed_form"]
     assert signals["changes_something"] and -1 <= signals["mean_cosine"] < 0.999
+    assert figures["consolidation"] is None and figures["growth"]["closed_form"].keys() == {"6"}
     assert all(check["clean"] for check in figures["leaks"])
     assert figures["decision"] in ("Gate PASSED", "Gate FAILED - reassessing")
     assert text_file.read_text(encoding="utf-8").startswith(f"# {figures['decision']}\n")
