@@ -37,15 +37,23 @@ class Trained:
 
 
 def distill(job: TrainerJob, report: Report) -> TrainerResult:
-    """Carry the job out.
+    """Carry the job out with the settings that the base model recommends.
+
+    Raises:
+        BaseModelNotFoundError, TrainingError: see `settings.resolve`.
+        RuneError: see `distill_with`.
+    """
+    return distill_with(resolve(job), job, report)
+
+
+def distill_with(settings: DirectSettings, job: TrainerJob, report: Report) -> TrainerResult:
+    """Carry the job out with these settings.
 
     Raises:
         NothingToDistillError: no trajectory holds code that passed.
-        BaseModelNotFoundError, TrainingError: see `settings.resolve`.
         TrainingError, DeviceMemoryError: it does not fit, see `memory.choose`.
         MissingExtraError: the method asked for needs bitsandbytes, which is not installed.
     """
-    settings = resolve(job)
     if job.threads:
         torch.set_num_threads(job.threads)
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(

@@ -97,7 +97,8 @@ def shape_of(folder: str | Path, settings: DirectSettings, device: str) -> Shape
         for name, module in model.base_model.named_modules()
         if isinstance(module, torch.nn.Linear)
     }
-    adapted = [m for name, m in linear.items() if name.split(".")[-1] in settings.target_modules]
+    targets = tuple(f".{target}" for target in settings.target_modules)
+    adapted = [module for name, module in linear.items() if f".{name}".endswith(targets)]
     layers = max(1, int(config.num_hidden_layers))
     heads = int(config.num_attention_heads)
     head = int(getattr(config, "head_dim", None) or config.hidden_size // heads)

@@ -52,7 +52,7 @@ def distill(job: TrainerJob, report: Report) -> TrainerResult:
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
         job.base_model_path, local_files_only=True
     )
-    sessions = _sessions(job, min(settings.max_length, shape.longest), tokenizer)
+    sessions = sessions_of(job, min(settings.max_length, shape.longest), tokenizer)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with tracking.track(job, settings, "closed_form") as run:
         began = time.monotonic()
@@ -80,10 +80,14 @@ def distill(job: TrainerJob, report: Report) -> TrainerResult:
     return result
 
 
-def _sessions(
+def sessions_of(
     job: TrainerJob, max_length: int, tokenizer: PreTrainedTokenizerBase
 ) -> list[Session]:
-    """The trajectories that teach something."""
+    """The job's trajectories that teach something.
+
+    Raises:
+        NothingToDistillError: none does.
+    """
     trajectories = dataset.load_trajectories(Path(job.trajectories_path))
     every = [Session(t, dataset.examples_of(t, tokenizer, max_length)) for t in trajectories]
     sessions = [session for session in every if session.examples]
