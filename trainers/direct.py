@@ -16,7 +16,7 @@ from peft import PeftModel
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from rune_engine.extras import require
-from rune_engine.models import DistillMethod, TrainerJob, TrainerResult
+from rune_engine.models import TrainerJob, TrainerResult
 from trainers import dataset, lora, memory, tracking
 from trainers.checkpoint import Checkpoints, Snapshot
 from trainers.fitting import Fit, Fitting, kept_back_loss
@@ -107,7 +107,7 @@ def _device() -> str:
 def _plan(job: TrainerJob, settings: DirectSettings, data: dataset.Split) -> memory.Plan:
     """The method and the cut that fit into memory."""
     device = _device()
-    method: DistillMethod = "auto" if job.method == "direct" else job.method
+    method = job.method
     if method in lora.QUANTISED:
         require("qlora", f"Training with {method}")
     shape = memory.shape_of(job.base_model_path, settings, device)

@@ -183,7 +183,7 @@ def choose(
 
     Args:
         lengths: tokens of each example.
-        method: "auto" may become "qlora" where that alone fits.
+        method: "auto" and "direct" may become "qlora" where that alone fits.
 
     Raises:
         TrainingError: nothing fits into the user's limit.
@@ -216,7 +216,7 @@ def _plans(
 
 
 def _methods(method: DistillMethod) -> list[AdapterMethod]:
-    if method != "auto":
+    if method != "auto" and method != "direct":
         return [method]
     return ["lora", "qlora"] if find_spec("bitsandbytes") else ["lora"]
 
@@ -231,7 +231,7 @@ def _too_little(plan: Plan, room: Room, method: DistillMethod) -> TrainingError 
     ways = ["use a smaller base model", "give a lower `rank`"]
     if method == "lora":
         ways.insert(0, "give the method `qlora`")
-    elif method == "auto" and plan.method == "lora":
+    elif method != plan.method and plan.method == "lora":
         ways.insert(0, 'install 4-bit training with: pip install "rune-mcp[qlora]"')
     ways.insert(0, "raise `training_memory_bytes`" if room.limited else "close other programs")
     next_step = f"{', or '.join(ways)}.".capitalize()

@@ -1,4 +1,4 @@
-"""MLflow runs of distillations and of hypernetworks, with the fields of the implementation plan (001).
+"""MLflow runs of distillations and of hypernetworks, with the fields of the plan (001).
 
 The store is one SQLite file in RUNE_HOME; nothing is sent anywhere.
 """

@@ -51,7 +51,8 @@ class TrainerJob(Model):
     )
     checkpoint_seconds: float = 30.0
     statistics_path: str | None = Field(
-        default=None, description="A folder that keeps what distillations without training have read."
+        default=None,
+        description="A folder that keeps what closed forms and others have read.",
     )
 
 

@@ -8,6 +8,7 @@ of the last layer alone.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -58,7 +59,8 @@ def distill(job: TrainerJob, report: Report) -> TrainerResult:
         began = time.monotonic()
         gathered = Gathering(job, shape, tokenizer, device, report).run(sessions)
         report(0.65, "chooses how hard to teach")
-        solved = _solve(sessions, gathered, settings, job.seed)
+        tasks = [session.trajectory.task_description for session in sessions]
+        solved = solve_for(tasks, gathered, settings, job.seed)
         report(0.95, f"ridge {solved.choice.ridge:g}, strength {solved.choice.strength:g} nats")
         update, folder = solved.update, Path(job.output_path)
         lora.save_update(update.a, update.b, shape.target, folder, job.base_model_id)
@@ -96,11 +98,14 @@ def sessions_of(
     return sessions
 
 
-def _solve(
-    sessions: list[Session], gathered: Gathered, settings: ClosedFormSettings, seed: int
+def solve_for(
+    tasks: Sequence[str], gathered: Gathered, settings: ClosedFormSettings, seed: int
 ) -> Solved:
-    """Choose the settings by parts of the trajectories, then solve for all of them."""
-    tasks = [session.trajectory.task_description for session in sessions]
+    """Choose the settings by parts of the trajectories, then solve for all of them.
+
+    Args:
+        tasks: of the trajectories, in their order.
+    """
     parts = [[gathered.kept[n] for n in part] for part in folded(tasks, settings.folds, seed)]
     lesson = Lesson(parts, gathered.known)
     tokens = sum(len(kept.judged) for kept in gathered.kept)

@@ -1,9 +1,9 @@
 """Directly trained adapters of the projects that hypernetworks are taught and judged by.
 
-    python -m trainers.hypernetwork.adapters --base base_models/rune-nano --out runs/direct --count 16
+    python -m trainers.hypernetwork.adapters --base rune-nano --out runs/direct --count 16
 
 Each is on the same projection as a hypernetwork's, so that one can be held to the other; the rest
-of its settings is the base model's recommendation. One that lies there already is not trained again.
+of its settings is the base model's recommendation. One that lies there is not trained again.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ reads again what the other has read.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +104,7 @@ def _losses(
     """As the closed form reports them: each part judged by what the others' adapter says."""
     evidence = [kept.judged for kept in gathered.kept]
     everything = Evidence.joined(evidence)
-    taught = _total(gathered.output, everything, update, most=None) / len(everything)
+    taught = _total(gathered.output, everything, update, most=math.inf) / len(everything)
     if len(parts) < 2:
         return Losses(taught)
     kept_back = before = 0.0
@@ -117,7 +118,7 @@ def _losses(
 
 
 def _total(
-    output: Output, evidence: Evidence, update: LowRank | None, *, most: float | None
+    output: Output, evidence: Evidence, update: LowRank | None, *, most: float
 ) -> float:
     moved = update.moves(evidence.keys) if update else None
     return float(output.losses(evidence, moved).clamp(max=most).double().sum())

@@ -2,7 +2,7 @@
 
 The adapters are on the last layer's `down_proj`, so what they change can be reckoned from the keys
 and last states of an answer: the base model reads everything once, and is not needed afterwards.
-A project's sessions become trajectories, and those become rows, on the way that a distillation goes.
+A project's sessions become trajectories, and those become rows, as in a distillation.
 """
 
 from __future__ import annotations

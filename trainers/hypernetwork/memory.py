@@ -1,14 +1,14 @@
 """How much memory a hypernetwork takes to make an adapter, once the trajectories have been read.
 
-The estimate, in bytes, for N rows taught and m known, keys w and values h wide, and a network d wide:
+The estimate, in bytes, for N rows taught and m known, keys w, values h and a network d wide:
 
     rows      4 N (5 w + 10 h)       as features, joined, corrected and weighted
     network   64 N d                 what its layers hold at once
     solve     8 (N + m) w + 40 w^2   float64, over sums
               8 (N + m) w + 32 (N + m)^2   over products of rows
 
-and a tenth of it all. In training float32 rows, activations and gradients of two projects are held
-at once, and the base model's output embedding; lessons lie on disk, and two of them are read a step.
+and a tenth of it all. In training float32 rows, activations and gradients of a step's projects are
+held at once, and the base model's output embedding; lessons lie on disk and are read when needed.
 """
 
 from __future__ import annotations

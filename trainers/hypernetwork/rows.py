@@ -19,6 +19,7 @@ class Rows:
     Attributes:
         keys: [rows, width].
         states: [rows, outputs], before the final norm.
+        tokens: the right ones, [rows].
         values: [rows, outputs], the closed form's.
         right: embeddings of the right tokens, [rows, outputs].
         losses: of the base model, nats, [rows].
@@ -27,6 +28,7 @@ class Rows:
 
     keys: torch.Tensor
     states: torch.Tensor
+    tokens: torch.Tensor
     values: torch.Tensor
     right: torch.Tensor
     losses: torch.Tensor
@@ -46,6 +48,15 @@ class Rows:
         return Rows(*(getattr(self, name)[chosen] for name in self.__slots__))
 
 
+def kept_of(rows: Rows) -> list[Kept]:
+    """The trajectories of rows, as the closed form takes them."""
+    found = []
+    for number in range(rows.trajectories):
+        part = rows.of_chunks([number])
+        found.append(Kept(part.keys, part.values, Evidence(part.keys, part.states, part.tokens)))
+    return found
+
+
 def rows_of(output: Output, kept: Sequence[Kept]) -> Rows:
     """Rows of trajectories as they are kept.
 
@@ -61,6 +72,7 @@ def rows_of(output: Output, kept: Sequence[Kept]) -> Rows:
     return Rows(
         keys=evidence.keys,
         states=evidence.states,
+        tokens=evidence.tokens,
         values=torch.cat(values),
         right=output.embeddings(evidence.tokens),
         losses=output.losses(evidence),

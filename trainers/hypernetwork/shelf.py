@@ -13,6 +13,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from project_worlds.names import Split
+from rune_engine.statistic_files import KNOWN
 from trainers.closed_form import files, known
 from trainers.closed_form.base_files import identity, shape_of
 from trainers.closed_form.evidence import Evidence, Reader
@@ -50,19 +51,21 @@ class Shelf:
     def lesson(self, seed: int, split: Split = "training") -> Lesson:
         """One lesson, in float32."""
         content = self._content(f"{split}-{seed}", lambda: _kept(self._maker().make(seed, split)))
-        return _lesson(content)
+        return _lesson(content, self.output)
 
     def plain(self, seed: int, count: int) -> Evidence:
         """Answers that need no memory; see `lessons.read_plain`."""
 
         def read() -> files.Content:
-            return files.Content(_rows_of(read_plain(self._read(), self.tokenizer, seed, count)), {})
+            return files.Content(
+                _rows_of(read_plain(self._read(), self.tokenizer, seed, count)), {}
+            )
 
         return _evidence(self._content(f"plain-{seed}-{count}", read).tensors)
 
     def known(self) -> Known:
         """What the base model knows, as the closed form has it."""
-        paths = [self._base / known.SHIPPED, self._folder / known.KNOWN]
+        paths = [self._base / known.SHIPPED, self._folder / KNOWN]
         found = known.load(paths, self.identity)
         if found is None:
             asked = known.examples(self._base, self.tokenizer)
@@ -100,7 +103,7 @@ def _kept(lesson: Lesson) -> files.Content:
         "keys": rows.keys.bfloat16(),
         "states": rows.states.bfloat16(),
         "values": rows.values.bfloat16(),
-        "right": rows.right.bfloat16(),
+        "tokens": rows.tokens.int(),
         "losses": rows.losses,
         "chunks": rows.chunks.int(),
         "answers": asked.answers.int(),
@@ -112,9 +115,9 @@ def _kept(lesson: Lesson) -> files.Content:
     return files.Content(tensors, {})
 
 
-def _lesson(content: files.Content) -> Lesson:
+def _lesson(content: files.Content, output: Output) -> Lesson:
     tensors = content.tensors
-    told = None
+    told, tokens = None, tensors["tokens"].long()
     if "told" in tensors:
         told = Told(tensors["told"].long(), tensors["told_log_chances"])
     asked = {n.removeprefix("asked_"): t for n, t in tensors.items() if n.startswith("asked_")}
@@ -122,8 +125,9 @@ def _lesson(content: files.Content) -> Lesson:
         Rows(
             keys=tensors["keys"].float(),
             states=tensors["states"].float(),
+            tokens=tokens,
             values=tensors["values"].float(),
-            right=tensors["right"].float(),
+            right=output.embeddings(tokens),
             losses=tensors["losses"],
             chunks=tensors["chunks"].long(),
         ),

@@ -39,6 +39,7 @@ from trainers.hypernetwork.shelf import Shelf
 from trainers.tracking import Training as Tracked
 from trainers.tracking import track_training
 
+
 class Training:
     """A run: lessons on disk, a hypernetwork, and where it stands.
 
