@@ -85,7 +85,11 @@ def of_base(base_model: Path) -> HypernetworkFolder | None:
         found = examine(base_model / FOLDER)
     except FileNotFoundError:
         return None
-    if found.base != identity_of(base_model):
+    try:
+        same = found.base == identity_of(base_model)
+    except FileNotFoundError:
+        same = False
+    if not same:
         raise ForeignHypernetworkError(
             f"The hypernetwork in {found.path} was made for other weights than this model's."
         )

@@ -86,9 +86,7 @@ def test_a_refined_network_starts_as_the_closed_form(
 
 @pytest.mark.parametrize("kind", ["refined", "scratch"])
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_every_part_of_a_network_learns(
-    kind: Kind, encoder: EncoderKind, known: Known
-) -> None:
+def test_every_part_of_a_network_learns(kind: Kind, encoder: EncoderKind, known: Known) -> None:
     network = networks.make(settings(kind, encoder), known)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3)
     for _ in range(2):  # what lies behind a layer of zeros has no gradient in the first step

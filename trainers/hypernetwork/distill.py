@@ -117,8 +117,6 @@ def _losses(
     return Losses(taught, kept_back / len(everything), before / len(everything))
 
 
-def _total(
-    output: Output, evidence: Evidence, update: LowRank | None, *, most: float
-) -> float:
+def _total(output: Output, evidence: Evidence, update: LowRank | None, *, most: float) -> float:
     moved = update.moves(evidence.keys) if update else None
     return float(output.losses(evidence, moved).clamp(max=most).double().sum())
