@@ -56,7 +56,7 @@ class Teacher:
         # The state before an answer's first token has to be the question's own.
         begin = min(begin, *(_first(example) - 1 for example in examples))
         past = DynamicCache()
-        if begin > 0:
+        if begin:
             ids = torch.tensor([examples[0].ids[:begin]], device=self._model.device)
             self._model.model(input_ids=ids, past_key_values=past, use_cache=True)
         parts = [self._one(example, begin, past, most) for example in examples]
@@ -70,7 +70,7 @@ class Teacher:
         states = self._model.model(
             input_ids=ids, past_key_values=past, use_cache=True
         ).last_hidden_state[0]
-        past.crop(begin)
+        past.crop(-len(example.ids[begin:]))
         labels = torch.tensor(example.labels[begin + 1 :])
         states = states[:-1][(labels != IGNORED).to(states.device)]
         logits = self._model.get_output_embeddings()(states).float()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import random
 import time
 from collections.abc import Callable
@@ -71,7 +72,7 @@ class Training:
         )
         digest = hashlib.sha256(inputs.encode()).hexdigest()
         self._checkpoints = Checkpoints(out / "checkpoints", digest, 0.0)
-        self._step, self._diversity = 0, 1.0
+        self._step, self._diversity = 0, math.inf
         self.run_id: str | None = None
         self._resume()
 
@@ -92,7 +93,7 @@ class Training:
 
     def _is_diverse(self) -> bool:
         """Whether its adapters differ; an untrained network's need not yet."""
-        return self._step == 0 or self._diversity >= self._plan.least_diversity
+        return self._diversity >= self._plan.least_diversity
 
     def _prepare(self, tell: Callable[[dict[str, float]], None]) -> None:
         """Make the lessons that are not on disk yet, and let the base model go."""
@@ -183,7 +184,8 @@ class Training:
         numbers = {**parts, **figures.numbers()}
         tell({"step": self._step, **numbers})
         tracked.log(self._step, numbers)
-        self._diversity = figures.cosine_diversity
+        if self._step:
+            self._diversity = figures.cosine_diversity
         self._checkpoints.save(self._snapshot())
 
     def _snapshot(self) -> Snapshot:
