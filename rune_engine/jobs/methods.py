@@ -9,12 +9,17 @@ from rune_engine.errors import BaseModelCorruptedError, InvalidInputError
 from rune_engine.models import FAST_METHODS, DistillMethod, DistillParams
 
 
+def has_fast_method(model: BaseModelFolder) -> bool:
+    """Whether the base model has a way that trains nothing; reads no weights."""
+    return not model.is_gguf and is_of_family(model.path)
+
+
 def fast_method(model: BaseModelFolder) -> DistillMethod | None:
     """The way that trains nothing: its hypernetwork, the closed form, or none.
 
     A hypernetwork that cannot be used is passed over; `rune doctor` tells of it.
     """
-    if model.is_gguf or not is_of_family(model.path):
+    if not has_fast_method(model):
         return None
     try:
         return "hypernetwork" if hypernetworks.of_base(model.path) else "closed_form"
