@@ -107,6 +107,8 @@ class Refined(nn.Module):
 class Scratch(nn.Module):
     """Latents, of each of which a pair of heads makes a rank: a row of A and a column of B.
 
+    Where `copies` is set, each latent also points at rows, whose keys and values are added.
+
     Args:
         known: what the base model knows; only its size is used, so that a row of A begins as
             large as a key.
@@ -115,15 +117,21 @@ class Scratch(nn.Module):
     def __init__(self, settings: HypernetworkSettings, known: Known) -> None:
         super().__init__()
         self.settings = settings
-        hidden = settings.hidden
+        hidden, width = settings.hidden, settings.width
         self.features = Features(settings)
         self.encoder = make_encoder(settings)
-        self.rank_a = nn.Linear(hidden, settings.width)
+        self.rank_a = nn.Linear(hidden, width)
         self.rank_b = nn.Linear(hidden, settings.outputs)
         self.norm = nn.LayerNorm(hidden)
         self.log_scale = nn.Parameter(torch.tensor(0.0))
+        if settings.copies:
+            self.asks = nn.Linear(hidden, hidden, bias=False)
+            self.answers = nn.Linear(hidden, hidden, bias=False)
+            self.bend_from = nn.Parameter(torch.randn(width, _BEND) / width**0.5)
+            self.bend_to = nn.Parameter(torch.zeros(_BEND, width))
+            self.log_copy = nn.Parameter(torch.tensor(0.0))
         self.key_size: torch.Tensor
-        mean_square = known.rows.square().sum() + known.rest * settings.width
+        mean_square = known.rows.square().sum() + known.rest * width
         self.register_buffer("key_size", mean_square.float().sqrt())
 
     def forward(self, rows: Rows) -> torch.Tensor:
@@ -137,9 +145,18 @@ class Scratch(nn.Module):
         return self._made(rows)
 
     def _made(self, rows: Rows) -> LowRank:
-        latents = self.norm(self.encoder(self.features(rows), rows.chunks))
-        a = F.normalize(self.rank_a(latents), dim=-1) / self.key_size
-        return LowRank((self.log_scale.exp() * self.rank_b(latents)).T, a)
+        told = self.features(rows)
+        latents = self.norm(self.encoder(told, rows.chunks))
+        a = F.normalize(self.rank_a(latents), dim=-1)
+        b = self.log_scale.exp() * self.rank_b(latents)
+        if self.settings.copies:
+            scores = self.asks(latents) @ self.answers(told).T / told.shape[-1] ** 0.5
+            shares = scores.softmax(-1)
+            keys = shares @ rows.keys
+            a = a + F.normalize(keys + (keys @ self.bend_from) @ self.bend_to, dim=-1)
+            size = _unit(rows, self.settings.epsilon)
+            b = b + self.log_copy.exp() * (shares @ rows.values) / size
+        return LowRank(b.T, a / self.key_size)
 
 
 _BEND = 64

@@ -29,6 +29,7 @@ class HypernetworkSettings(BaseModel):
         hidden: the network's own width.
         blocks: of the encoder.
         rank: of the adapters.
+        copies: of a scratch network, whether a rank may be copied from rows that it points at.
         ridge: of the closed form that a refined network starts as.
         strength: of that, in nats; see `ClosedFormSettings`.
     """
@@ -48,6 +49,7 @@ class HypernetworkSettings(BaseModel):
     heads: int = Field(default=4, ge=1)
     blocks: int = Field(default=2, ge=1)
     rank: int = Field(default=32, ge=1)
+    copies: bool = True
     ridge: float = Field(default=30.0, gt=0)
     strength: float = Field(default=60.0, gt=0)
 
