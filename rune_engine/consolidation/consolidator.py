@@ -22,10 +22,10 @@ from rune_engine.consolidation.policy import (
     FEWEST_TRAINED,
     Agenda,
     Due,
-    Resting,
     agenda,
 )
 from rune_engine.consolidation.quiet import Wait, look_around, reason_to_wait
+from rune_engine.consolidation.words import due_line, resting_line, why
 from rune_engine.database import Database
 from rune_engine.errors import (
     BaseModelCorruptedError,
@@ -115,8 +115,8 @@ class Consolidator:
             enabled=self._settings.enabled,
             stays=stays,
             state=self._state(found),
-            due=[_due_line(due) for due in found.due],
-            resting=[_resting_line(resting) for resting in found.resting],
+            due=[due_line(due) for due in found.due],
+            resting=[resting_line(resting) for resting in found.resting],
         )
 
     # --- watching -------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ class Consolidator:
                 trained=len(due.trained),
                 kept_back=len(due.kept_back),
                 new=due.new,
-                reason=_why(due),
+                reason=why(due),
             )
 
     def _hand_on(self) -> bool:
@@ -238,7 +238,7 @@ class Consolidator:
                     decision="skip",
                     scope=str(failure.scope),
                     until=resting.until.isoformat(timespec="seconds"),
-                    reason=_resting_line(resting),
+                    reason=resting_line(resting),
                 )
 
     # --- looking --------------------------------------------------------------------------------
@@ -290,24 +290,3 @@ class Consolidator:
             return "idle: nothing is due"
         wait = self._waits()[found.due[0].fast]
         return "about to begin" if wait is None else wait.reason
-
-
-def _due_line(due: Due) -> str:
-    way = ", without training" if due.fast else ""
-    return f"{due.scope} ({due.scope.level} level): {due.new} new trajectories{way}"
-
-
-def _why(due: Due) -> str:
-    way = "without training, from" if due.fast else "distilling"
-    return (
-        f"{due.scope} has {due.new} new trajectories: {way} "
-        f"{len(due.trained)} of them, {len(due.kept_back)} are kept back."
-    )
-
-
-def _resting_line(resting: Resting) -> str:
-    failure = resting.failure
-    return (
-        f"{failure.scope} is left alone until {resting.until:%Y-%m-%d %H:%M} UTC, or until enough "
-        f"is new: its last distillation did not work. {failure.reason}"
-    )

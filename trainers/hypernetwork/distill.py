@@ -70,12 +70,11 @@ def distill(job: TrainerJob, report: Report) -> TrainerResult:
         report(0.65, "makes the adapter")
         rows = rows_of(gathered.output, gathered.kept)
         update = network.distill(rows)
+        lora.save_update(update.a, update.b, shape.target, Path(job.output_path), job.base_model_id)
         report(0.8, "tries it on what was left out")
         tasks = [session.trajectory.task_description for session in sessions]
         parts = folded(tasks, settings.folds, job.seed)
         losses = _losses(network, rows, update, gathered, parts)
-        output = Path(job.output_path)
-        lora.save_update(update.a, update.b, shape.target, output, job.base_model_id)
         result = TrainerResult(
             rank=len(update.a),
             examples=sum(len(session.examples) for session in sessions),
