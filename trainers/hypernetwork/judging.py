@@ -28,6 +28,7 @@ class Figures:
         exact_share: of the held-out tasks, answered exactly as the reference does.
         loss: of the right answers' tokens, nats.
         drift: from what the base model says where no memory is needed, nats.
+        unmoved: share of the tokens there of which the likeliest one is still the same.
         delta_w_norm: Frobenius.
         cosine_diversity: 1 less the mean cosine similarity of different projects' updates.
     """
@@ -35,6 +36,7 @@ class Figures:
     exact_share: float
     loss: float
     drift: float
+    unmoved: float
     delta_w_norm: float
     cosine_diversity: float
 
@@ -47,7 +49,8 @@ def judged(
     lessons: Iterable[Lesson], make: Callable[[Lesson], Tensor], judge: Judge, plain: Evidence
 ) -> Figures:
     """What the updates are worth that `make` makes of lessons."""
-    updates, exact, losses, drifts = [], [], [], []
+    updates, exact, losses, drifts, unmoved = [], [], [], [], []
+    before = judge.logits(plain, None).argmax(-1)
     for lesson in lessons:
         update = make(lesson)
         logits = judge.logits(lesson.asked.evidence, update)
@@ -55,11 +58,14 @@ def judged(
         exact.append(exact_share(lesson, logits))
         losses.append(float(F.cross_entropy(logits, lesson.asked.evidence.tokens)))
         drifts.append(float(judge.drift(plain, update)))
+        same = judge.logits(plain, update).argmax(-1) == before
+        unmoved.append(float(same.double().mean()))
     count = len(updates)
     return Figures(
         exact_share=sum(exact) / count,
         loss=sum(losses) / count,
         drift=sum(drifts) / count,
+        unmoved=sum(unmoved) / count,
         delta_w_norm=sum(float(update.norm()) for update in updates) / count,
         cosine_diversity=1.0 - float(mean_cosine(updates)),
     )

@@ -11,6 +11,7 @@ import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -161,7 +162,33 @@ def read_plain(
     return reader.read([encode_document(tokenizer, document) for document in documents])
 
 
-def some_trajectories(rng: random.Random, count: int) -> Sequence[int]:
-    """Which of `count` trajectories are shown: often all, sometimes only a few."""
-    shown = count if rng.random() < 0.5 else rng.randint(1, count)
-    return rng.sample(range(count), shown)
+def shown_and_asked(
+    rng: random.Random, seed: int, split: Split, scheme: Scheme
+) -> tuple[list[int], list[int]]:
+    """Which trajectories of a lesson are shown, often all and sometimes a few, and which of its
+    answers can be known from them: those whose every operation occurs in one."""
+    sessions, asked = _operations(seed, split, scheme)
+    for _ in range(_TRIES):
+        count = len(sessions) if rng.random() < 0.5 else rng.randint(1, len(sessions))
+        shown = rng.sample(range(len(sessions)), count)
+        seen = frozenset[str]().union(*(sessions[number] for number in shown))
+        known = [number for number, needed in enumerate(asked) if needed <= seen]
+        if known:
+            return shown, known
+    return list(range(len(sessions))), list(range(len(asked)))
+
+
+_TRIES = 20
+
+
+@lru_cache(maxsize=4096)
+def _operations(
+    seed: int, split: Split, scheme: Scheme
+) -> tuple[list[frozenset[str]], list[frozenset[str]]]:
+    """Those of a project's sessions, and those of what is asked of it."""
+    _, recorded, asked = world_of(seed, split, scheme)
+    tasks = [session.task for session in recorded]
+    sessions, questions = (
+        [frozenset(task.combination) for task in group] for group in (tasks, asked)
+    )
+    return sessions, questions

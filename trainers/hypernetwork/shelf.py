@@ -39,7 +39,7 @@ class Shelf:
     def __init__(self, folder: Path, base: Path, scheme: Scheme) -> None:
         self._folder = folder
         self._base = base
-        self._scheme = scheme
+        self.scheme = scheme
         self._reader: Reader | None = None
         self.shape = shape_of(base)
         self.identity = identity(base)
@@ -79,7 +79,7 @@ class Shelf:
 
     def _content(self, name: str, make: Callable[[], files.Content]) -> files.Content:
         path = self._folder / f"{name}.safetensors"
-        source = f"{FORMAT} {self.identity} {self._scheme} {name}"
+        source = f"{FORMAT} {self.identity} {self.scheme} {name}"
         content = files.read(path, source)
         if content is None:
             content = make()
@@ -93,7 +93,7 @@ class Shelf:
         return self._reader
 
     def _maker(self) -> LessonMaker:
-        return LessonMaker(self._read(), self.tokenizer, self.shape.longest, self._scheme)
+        return LessonMaker(self._read(), self.tokenizer, self.shape.longest, self.scheme)
 
 
 def _kept(lesson: Lesson) -> files.Content:

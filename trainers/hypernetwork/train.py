@@ -31,7 +31,7 @@ from trainers.hypernetwork import files
 from trainers.hypernetwork import network as networks
 from trainers.hypernetwork.adapters import direct_update
 from trainers.hypernetwork.judging import distilled, judged
-from trainers.hypernetwork.lessons import Lesson, Scheme, some_trajectories
+from trainers.hypernetwork.lessons import Lesson, Scheme, shown_and_asked
 from trainers.hypernetwork.network import Hypernetwork
 from trainers.hypernetwork.objective import Judge, divergence, mean_cosine, reconstruction
 from trainers.hypernetwork.plan import FIRST_SEED, Plan
@@ -134,15 +134,15 @@ class Training:
     def _lost(self, seed: int, rng: random.Random) -> tuple[Tensor, dict[str, Tensor]]:
         """The update of some of a lesson's trajectories, and what each loss says of it."""
         lesson = self._shelf.lesson(seed)
-        count = lesson.rows.trajectories
-        shown = some_trajectories(rng, count)
+        shown, known = shown_and_asked(rng, seed, "training", self._shelf.scheme)
         update = self.network(lesson.rows.of_chunks(shown))
         logits = self._judge.logits(lesson.asked.evidence, update)
+        asked = torch.isin(lesson.asked.answers, torch.tensor(known))
         lost = {
-            "next": F.cross_entropy(logits, lesson.asked.evidence.tokens),
+            "next": F.cross_entropy(logits[asked], lesson.asked.evidence.tokens[asked]),
             "drift": self._judge.drift(self._some_plain(rng), update),
         }
-        if len(shown) == count:  # what a teacher knew that saw more cannot be known
+        if len(shown) == lesson.rows.trajectories:  # the teacher has seen them all
             lost |= self._taught(seed, lesson, update, logits)
         return update, lost
 
