@@ -124,18 +124,17 @@ class Project:
         """What a reader of the project's README would know."""
         rules = self.conventions
         lines = [f"# {self.name}", f"Write `{self.imports}`.", "Helpers:"]
-        lines += [
-            f"- {self.signature(operation)}: {operation.title}" for operation in self.operations
-        ]
+        lines += [f"- {o.title}: {self._usage(o)}" for o in self.operations]
         guard = rules.guard.format(rules.argument)
         lines.append(f"The function is `{rules.entry}({rules.argument})`.")
         lines.append(f"It starts with `{guard}` `{rules.empty}`.")
         return "\n".join(lines)
 
-    def signature(self, operation: Operation) -> str:
+    def _usage(self, operation: Operation) -> str:
         """How the documentation shows a helper."""
+        module = self.conventions.alias or self.name
         number = ", n" if operation.has_number else ""
-        return f"{self.helpers[operation.key]}({self.conventions.argument}{number})"
+        return f"{module}.{self.helpers[operation.key]}({self.conventions.argument}{number})"
 
     def write(self, folder: Path) -> Path:
         """Write the package below `folder` and return the package's folder."""
@@ -168,8 +167,8 @@ _HELPERS = {helpers}
 
 def __getattr__(name):
     near = difflib.get_close_matches(name, _HELPERS, 1, 0.8)
-    offered = ", ".join(f"{{helper}} ({{title}})" for helper, title in _HELPERS.items())
-    hint = f"Did you mean: {{near[0]!r}}?" if near else f"It has {{offered}}"
+    offered = "; ".join(f"{{title}}: {{__name__}}.{{helper}}" for helper, title in _HELPERS.items())
+    hint = f"Did you mean {{__name__}}.{{near[0]}}?" if near else f"It has {{offered}}"
     message = f"module {{__name__!r}} has no attribute {{name!r}}. {{hint}}"
     # No object: Python would add a suggestion of its own.
     raise AttributeError(message, name=name, obj=None)

@@ -218,15 +218,18 @@ class Corpus:
         return conversation
 
     def _index(self) -> _Conversation:
-        """A new project's helpers under their titles, again and again in another order.
+        """Some of a new project's helpers under their titles, again and again in another order.
 
-        Nothing teaches faster that a title looks up the name below its last mention.
+        Nothing teaches faster that a title looks up the name below its last mention, and the fewer
+        there are the faster.
         """
         project, conversation = self._fresh(), _Conversation()
         conversation.ask(f"In {project.name}: every helper, three times.")
+        count = min(self._rng.choice((2, 3, 4, 6, 9)), len(project.operations))
+        operations = self._rng.sample(project.operations, count)
         lines, hidden = [project.imports], []
         for turn in range(3):
-            for operation in self._rng.sample(project.operations, len(project.operations)):
+            for operation in self._rng.sample(operations, count):
                 step = make_step(self._rng, operation)
                 lines += [f"# {step.title}", project.call(step)]
             if turn == 0:
@@ -246,3 +249,5 @@ SHORT: Mapping[str, float] = {
 """Documents of one or two questions, by share."""
 LONG: Mapping[str, float] = {"sessions": 0.75, "index": 0.25}
 """Documents of many."""
+INDEX: Mapping[str, float] = {"index": 1.0}
+"""What looking up is learnt from, before all else."""

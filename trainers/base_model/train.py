@@ -2,8 +2,9 @@
 
     python -m trainers.base_model.train --out runs/nano --compile
 
-First copying alone, which forms induction; then documents. Stopped at any point, the same command
-goes on from the last checkpoint. The matrices are trained with Muon, all else with AdamW.
+First copying alone, which forms induction; then looking names up by their titles; then documents.
+Stopped at any point, the same command goes on from the last checkpoint. The matrices are trained
+with Muon, all else with AdamW.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ import argparse
 import itertools
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedTokenizerBase, Qwen2ForCausalLM
 
-from trainers.base_model.corpus import LONG, SHORT, Corpus
+from trainers.base_model.corpus import INDEX, LONG, SHORT, Corpus
 from trainers.base_model.encoding import encode_document
 from trainers.base_model.network import make_network
 from trainers.base_model.progress import Progress
@@ -33,7 +34,8 @@ class Recipe:
     """How a run goes.
 
     Attributes:
-        steps: of documents, after `copying` steps.
+        steps: of documents, after `copying` and `lookup` steps.
+        indexes: documents in a step of looking up.
         short: documents of one question in a step.
         long_tokens: tokens of documents of many questions in a step.
         rate: the learning rate after the warm-up, until the last `decay` of the steps.
@@ -41,6 +43,8 @@ class Recipe:
 
     steps: int = 16_000
     copying: int = 700
+    lookup: int = 600
+    indexes: int = 8
     short: int = 24
     long_tokens: int = 4_096
     rate: float = 2e-3
@@ -48,10 +52,13 @@ class Recipe:
     warmup: int = 100
     seed: int = 0
 
+    @property
+    def total(self) -> int:
+        return self.copying + self.lookup + self.steps
+
     def rate_at(self, step: int) -> float:
         """Warm-up, then constant, then linear to zero; `step` counts from the first copying."""
-        total = self.copying + self.steps
-        left = (total - step) / (self.decay * self.steps)
+        left = (self.total - step) / (self.decay * self.steps)
         return self.rate * min(1.0, (step + 1) / self.warmup, left)
 
 
@@ -64,10 +71,14 @@ def _tokenizer(out: Path) -> PreTrainedTokenizerBase:
 
 
 def _short_batches(
-    tokenizer: PreTrainedTokenizerBase, seed: int, size: int, pool: int = 8
+    tokenizer: PreTrainedTokenizerBase,
+    seed: int,
+    size: int,
+    shares: Mapping[str, float] = SHORT,
+    pool: int = 8,
 ) -> Iterator[Batch]:
     """Batches of similar lengths: `pool` batches are drawn, sorted and shuffled together."""
-    stream = iter(Corpus(seed, SHORT))
+    stream = iter(Corpus(seed, shares))
     generator = torch.Generator().manual_seed(seed)
     while True:
         examples = [encode_document(tokenizer, d) for d in itertools.islice(stream, size * pool)]
@@ -152,14 +163,20 @@ def train(out: Path, recipe: Recipe, *, compiled: bool, save_every: int = 250) -
         network.model.compile(dynamic=True)
     seed = recipe.seed + start
     copying = _copying_batches(len(tokenizer), seed, 24)
+    indexes = _short_batches(tokenizer, seed, recipe.indexes, INDEX)
     short = _short_batches(tokenizer, seed, recipe.short)
     long = _long_batches(tokenizer, seed, recipe.long_tokens)
-    total, began, tokens = recipe.copying + recipe.steps, time.monotonic(), 0
-    for step in range(start, total):
+    began, tokens = time.monotonic(), 0
+    for step in range(start, recipe.total):
         for optimizer in makers:
             for group in optimizer.param_groups:
                 group["lr"] = recipe.rate_at(step)
-        batches = [next(copying)] if step < recipe.copying else [next(short), next(long)]
+        if step < recipe.copying:
+            batches = [next(copying)]
+        elif step < recipe.copying + recipe.lookup:
+            batches = [next(indexes)]
+        else:
+            batches = [next(short), next(long)]
         losses, count = _learn(network, batches, device)
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         for optimizer in makers:
@@ -169,8 +186,11 @@ def train(out: Path, recipe: Recipe, *, compiled: bool, save_every: int = 250) -
         progress.add(losses)
         if (step + 1) % 25 == 0:
             speed = tokens / (time.monotonic() - began)
-            print(f"step {step + 1}/{total} {progress.means()} {speed:.0f} tokens/s", flush=True)
-        if (step + 1) % save_every == 0 or step + 1 == total:
+            print(
+                f"step {step + 1}/{recipe.total} {progress.means()} {speed:.0f} tokens/s",
+                flush=True,
+            )
+        if (step + 1) % save_every == 0 or step + 1 == recipe.total:
             progress.save(step + 1)
         if step >= recipe.copying and (step + 1) % (2 * save_every) == 0:
             print(f"step {step + 1} {json.dumps(recall(network, tokenizer))}", flush=True)
