@@ -73,6 +73,14 @@ class ConsolidationSettings(BaseModel):
     kept_back_share: float = Field(
         default=0.2, ge=0, lt=1, description="Of the tasks, kept back to measure the adapter on."
     )
+    fast: bool = Field(
+        default=True,
+        description="Whether adapters are also updated without training, while somebody works.",
+    )
+    fast_quiet_seconds: float = Field(
+        default=20.0, ge=0, description="As quiet_seconds, before such an update."
+    )
+    fast_min_new: int = Field(default=1, ge=1, description="As min_new, before such an update.")
 
 
 class ServingSettings(BaseModel):

@@ -100,8 +100,9 @@ MaxSteps = Annotated[int, Field(ge=1, le=100_000, description="Optimizer steps a
 Method = Annotated[
     DistillMethod,
     Field(
-        description="auto: lora, or qlora (4-bit base model) where that alone fits in memory. "
-        "closed_form: one forward pass, no training; seconds instead of minutes."
+        description="auto: at once, without training, by the base model's hypernetwork or else in "
+        "closed_form; a direct training follows when the machine is quiet. direct: lora, or qlora "
+        "(4-bit base model) where that alone fits in memory; minutes."
     ),
 ]
 LearningRate = Annotated[float, Field(gt=0, le=1, description="The optimizer's peak step size.")]

@@ -21,6 +21,10 @@ def distill(job: TrainerJob, report: Report) -> TrainerResult:
         from trainers.closed_form.distill import distill as closed_form
 
         return closed_form(job, report)
+    if job.method == "hypernetwork":
+        from trainers.hypernetwork.distill import distill as hypernetwork
+
+        return hypernetwork(job, report)
     from trainers.direct import distill as direct
 
     return direct(job, report)

@@ -16,7 +16,7 @@ from peft import PeftModel
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from rune_engine.extras import require
-from rune_engine.models import DistillMethod, TrainerJob, TrainerResult
+from rune_engine.models import TrainerJob, TrainerResult
 from trainers import dataset, lora, memory, tracking
 from trainers.checkpoint import Checkpoints, Snapshot
 from trainers.fitting import Fit, Fitting, kept_back_loss
@@ -37,15 +37,23 @@ class Trained:
 
 
 def distill(job: TrainerJob, report: Report) -> TrainerResult:
-    """Carry the job out.
+    """Carry the job out with the settings that the base model recommends.
+
+    Raises:
+        BaseModelNotFoundError, TrainingError: see `settings.resolve`.
+        RuneError: see `distill_with`.
+    """
+    return distill_with(resolve(job), job, report)
+
+
+def distill_with(settings: DirectSettings, job: TrainerJob, report: Report) -> TrainerResult:
+    """Carry the job out with these settings.
 
     Raises:
         NothingToDistillError: no trajectory holds code that passed.
-        BaseModelNotFoundError, TrainingError: see `settings.resolve`.
         TrainingError, DeviceMemoryError: it does not fit, see `memory.choose`.
         MissingExtraError: the method asked for needs bitsandbytes, which is not installed.
     """
-    settings = resolve(job)
     if job.threads:
         torch.set_num_threads(job.threads)
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
@@ -99,7 +107,7 @@ def _device() -> str:
 def _plan(job: TrainerJob, settings: DirectSettings, data: dataset.Split) -> memory.Plan:
     """The method and the cut that fit into memory."""
     device = _device()
-    method: DistillMethod = "auto" if job.method == "direct" else job.method
+    method = job.method
     if method in lora.QUANTISED:
         require("qlora", f"Training with {method}")
     shape = memory.shape_of(job.base_model_path, settings, device)

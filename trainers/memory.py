@@ -97,7 +97,8 @@ def shape_of(folder: str | Path, settings: DirectSettings, device: str) -> Shape
         for name, module in model.base_model.named_modules()
         if isinstance(module, torch.nn.Linear)
     }
-    adapted = [m for name, m in linear.items() if name.split(".")[-1] in settings.target_modules]
+    targets = tuple(f".{target}" for target in settings.target_modules)
+    adapted = [module for name, module in linear.items() if f".{name}".endswith(targets)]
     layers = max(1, int(config.num_hidden_layers))
     heads = int(config.num_attention_heads)
     head = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
@@ -182,7 +183,7 @@ def choose(
 
     Args:
         lengths: tokens of each example.
-        method: "auto" may become "qlora" where that alone fits.
+        method: "auto" and "direct" may become "qlora" where that alone fits.
 
     Raises:
         TrainingError: nothing fits into the user's limit.
@@ -215,7 +216,7 @@ def _plans(
 
 
 def _methods(method: DistillMethod) -> list[AdapterMethod]:
-    if method != "auto":
+    if method != "auto" and method != "direct":
         return [method]
     return ["lora", "qlora"] if find_spec("bitsandbytes") else ["lora"]
 
@@ -230,7 +231,7 @@ def _too_little(plan: Plan, room: Room, method: DistillMethod) -> TrainingError 
     ways = ["use a smaller base model", "give a lower `rank`"]
     if method == "lora":
         ways.insert(0, "give the method `qlora`")
-    elif method == "auto" and plan.method == "lora":
+    elif method != plan.method and plan.method == "lora":
         ways.insert(0, 'install 4-bit training with: pip install "rune-mcp[qlora]"')
     ways.insert(0, "raise `training_memory_bytes`" if room.limited else "close other programs")
     next_step = f"{', or '.join(ways)}.".capitalize()

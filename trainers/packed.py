@@ -17,12 +17,10 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
+from base_models.identity import FAMILY
 from trainers.attention import Attention, Group, groups_of
 from trainers.kernels import Linear, Linears, RmsNorm, Rotate, SwiGlu, WeightOf
 from trainers.tokens import IGNORED, Example, round_up
-
-FAMILY = frozenset({"llama", "mistral", "qwen2", "qwen3"})
-"""`model_type`s whose layers are the one below."""
 
 _TOKEN_STEP = 128
 """Counts of tokens are rounded up: a processor's matrix library compiles a kernel for every new

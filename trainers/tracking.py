@@ -1,4 +1,4 @@
-"""MLflow runs of distillations, with the fields of the implementation plan (001).
+"""MLflow runs of distillations and of hypernetworks, with the fields of the plan (001).
 
 The store is one SQLite file in RUNE_HOME; nothing is sent anywhere.
 """
@@ -6,15 +6,18 @@ The store is one SQLite file in RUNE_HOME; nothing is sent anywhere.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
 
 from pydantic import BaseModel
 
 from rune_engine.models import TrainerJob, TrainerResult
 
 EXPERIMENT = "distillation"
+_HYPERNETWORKS = "hypernetworks"
 
 
 @dataclass(slots=True)
@@ -39,11 +42,7 @@ def track(job: TrainerJob, settings: BaseModel, method: str) -> Iterator[Run]:
     if job.tracking_path is None:
         yield run
         return
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    import mlflow
-
-    mlflow.set_tracking_uri(f"sqlite:///{job.tracking_path}")
-    mlflow.set_experiment(EXPERIMENT)
+    mlflow = _mlflow(job.tracking_path, EXPERIMENT)
     with mlflow.start_run(run_name=job.job_id):
         mlflow.log_params(
             {
@@ -58,3 +57,62 @@ def track(job: TrainerJob, settings: BaseModel, method: str) -> Iterator[Run]:
         )
         yield run
         mlflow.log_metrics(run.metrics)
+
+
+class Training(Protocol):
+    """A training's run, which may go on in another process."""
+
+    @property
+    def run_id(self) -> str | None: ...
+
+    def log(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Figures of a checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Untracked:
+    run_id: None = None
+
+    def log(self, step: int, numbers: Mapping[str, float]) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Tracked:
+    mlflow: Any
+    run_id: str
+
+    def log(self, step: int, numbers: Mapping[str, float]) -> None:
+        named = {_AS_IN_001.get(name, name): value for name, value in numbers.items()}
+        self.mlflow.log_metrics(named, step=step)
+
+
+_AS_IN_001 = {"training_next": "training_loss", "cosine_diversity": "adapter_cosine_diversity"}
+
+
+@contextmanager
+def track_training(
+    path: Path | None, settings: Mapping[str, Any], run_id: str | None
+) -> Iterator[Training]:
+    """An MLflow run of a hypernetwork's training; without a path nothing is tracked.
+
+    Args:
+        run_id: of the run that goes on.
+    """
+    if path is None:
+        yield _Untracked()
+        return
+    mlflow = _mlflow(path, _HYPERNETWORKS)
+    with mlflow.start_run(run_id=run_id) as run:
+        if run_id is None:
+            mlflow.log_params({"phase": "hypernetwork", **settings})
+        yield _Tracked(mlflow, run.info.run_id)
+
+
+def _mlflow(path: str | Path, experiment: str) -> Any:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    import mlflow
+
+    mlflow.set_tracking_uri(f"sqlite:///{path}")
+    mlflow.set_experiment(experiment)
+    return mlflow

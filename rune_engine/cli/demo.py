@@ -165,7 +165,8 @@ class Demo:
             def show(fraction: float, _message: str, bar: Any = bar) -> None:
                 self._progress.update(bar, completed=100 * fraction)
 
-            results.append(await self._session.job("distill", show, project_id=world.project.name))
+            asked = {"project_id": world.project.name, "method": "direct"}
+            results.append(await self._session.job("distill", show, **asked))
             self._progress.update(bar, completed=100)
         return results
 

@@ -70,7 +70,10 @@ def distill(
     rank: Annotated[int | None, typer.Option(help="The adapter's rank.")] = None,
     max_steps: Annotated[int | None, typer.Option(help="Training steps.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
-    method: Annotated[str, typer.Option(help="auto, lora, qlora, qdora or closed_form.")] = "auto",
+    method: Annotated[
+        str,
+        typer.Option(help="auto, direct, lora, qlora, qdora, closed_form or hypernetwork."),
+    ] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
     wait: Annotated[bool, typer.Option(help="Wait for the end; Ctrl-C cancels.")] = True,
 ) -> None:

@@ -15,10 +15,17 @@ from datetime import UTC, datetime
 
 from rune_engine import events
 from rune_engine.config import RuneConfig
-from rune_engine.consolidation.facts import read_asked, read_facts
-from rune_engine.consolidation.following import missing_steps
-from rune_engine.consolidation.policy import Agenda, Due, Resting, agenda
+from rune_engine.consolidation.facts import FAST, TRAINED, read_asked, read_facts
+from rune_engine.consolidation.following import missing_steps, superseded
+from rune_engine.consolidation.policy import (
+    FEWEST_KEPT_BACK,
+    FEWEST_TRAINED,
+    Agenda,
+    Due,
+    agenda,
+)
 from rune_engine.consolidation.quiet import Wait, look_around, reason_to_wait
+from rune_engine.consolidation.words import due_line, resting_line, why
 from rune_engine.database import Database
 from rune_engine.errors import (
     BaseModelCorruptedError,
@@ -27,9 +34,11 @@ from rune_engine.errors import (
     StorageError,
 )
 from rune_engine.extras import require
+from rune_engine.jobs.methods import has_fast_method
 from rune_engine.jobs.store import JobStore
 from rune_engine.model_store.resolve import resolve_trainable
 from rune_engine.models import ConsolidationStatus, DistillParams, JobKind
+from rune_engine.registry import lifecycle
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +46,8 @@ PRIORITY = -10
 """Below what any user asks for."""
 MAX_ATTEMPTS = 10
 """Laptops are shut more often than a user's own job is interrupted."""
+FAST_ATTEMPTS = 2
+"""The next trajectory asks for another one anyway."""
 
 _RECHECK_SECONDS = 30.0
 _NOTHING_DUE_SECONDS = 3600.0
@@ -104,8 +115,8 @@ class Consolidator:
             enabled=self._settings.enabled,
             stays=stays,
             state=self._state(found),
-            due=[_due_line(due) for due in found.due],
-            resting=[_resting_line(resting) for resting in found.resting],
+            due=[due_line(due) for due in found.due],
+            resting=[resting_line(resting) for resting in found.resting],
         )
 
     # --- watching -------------------------------------------------------------------------------
@@ -132,19 +143,19 @@ class Consolidator:
         """Do the next thing, if there is one and it is time; the seconds until the next look."""
         if not self._settings.enabled:
             return _NOTHING_DUE_SECONDS
-        if self._hand_on():
-            self._loop.call_soon_threadsafe(self._queued)
-        wait = self._wait()
-        if wait is not None and wait.seconds is not None:
-            return wait.seconds + _AFTER_QUIET_SECONDS
+        left = self._hand_on()
+        waits = self._waits()
+        pauses = [wait.seconds for wait in waits.values() if wait and wait.seconds is not None]
+        soon = min(pauses, default=_RECHECK_SECONDS) + _AFTER_QUIET_SECONDS
+        if len(pauses) == len(waits):
+            return soon
         found = self._agenda()
         self._tell_of_resting(found)
-        if not found.due:
-            return _NOTHING_DUE_SECONDS
-        if wait is None:
-            self._ask_for(found.due[0])
+        ready = [due for due in found.due if waits[due.fast] is None]
+        if ready:
+            self._ask_for(ready[0])
             self._loop.call_soon_threadsafe(self._queued)
-        return _RECHECK_SECONDS
+        return soon if found.due or left or pauses else _NOTHING_DUE_SECONDS
 
     # --- acting ---------------------------------------------------------------------------------
 
@@ -157,6 +168,7 @@ class Consolidator:
             trajectory_ids=list(due.trained),
             kept_back_ids=list(due.kept_back),
             base_model=self._config.base_model,
+            method="auto" if due.fast else "direct",
         )
         with self._database.writing() as session:
             job = self._jobs.enqueue_in(
@@ -165,7 +177,7 @@ class Consolidator:
                 params,
                 idempotency_key=due.key,
                 priority=PRIORITY,
-                max_attempts=MAX_ATTEMPTS,
+                max_attempts=FAST_ATTEMPTS if due.fast else MAX_ATTEMPTS,
             )
             if events.newest(session, job.id, "consolidation_decided") is not None:
                 return
@@ -179,18 +191,25 @@ class Consolidator:
                 scope=str(due.scope),
                 level=due.scope.level,
                 base_model_id=due.base_model_id,
+                way=FAST if due.fast else TRAINED,
                 trained=len(due.trained),
                 kept_back=len(due.kept_back),
                 new=due.new,
-                reason=f"{due.scope} has {due.new} new trajectories: distilling "
-                f"{len(due.trained)} of them, {len(due.kept_back)} are kept back.",
+                reason=why(due),
             )
 
     def _hand_on(self) -> bool:
-        """Queue what follows on each distillation that has ended; whether anything was queued."""
+        """Do what follows on distillations that have ended; whether something waits for quiet."""
         with self._database.reading() as session:
-            steps = missing_steps(session, read_asked(session), self._kinds)
-        for step in steps:
+            asked = read_asked(session)
+            steps, old = missing_steps(session, asked, self._kinds), superseded(session, asked)
+        for each in old:
+            with self._database.writing() as writing:
+                reason = f"Adapter {each.by} took its place, with what was recorded since."
+                lifecycle.archive(writing, each.adapter_id, reason=reason, caused_by=each.job_id)
+        quiet = any(step.waits for step in steps) and self._waits()[False] is None
+        begun = [step for step in steps if quiet or not step.waits]
+        for step in begun:
             self._jobs.enqueue(
                 step.kind,
                 step.params,
@@ -199,7 +218,9 @@ class Consolidator:
                 max_attempts=MAX_ATTEMPTS,
                 project_id=step.project_id,
             )
-        return bool(steps)
+        if begun:
+            self._loop.call_soon_threadsafe(self._queued)
+        return len(begun) < len(steps)
 
     def _tell_of_resting(self, found: Agenda) -> None:
         for resting in found.resting:
@@ -217,7 +238,7 @@ class Consolidator:
                     decision="skip",
                     scope=str(failure.scope),
                     until=resting.until.isoformat(timespec="seconds"),
-                    reason=_resting_line(resting),
+                    reason=resting_line(resting),
                 )
 
     # --- looking --------------------------------------------------------------------------------
@@ -226,9 +247,11 @@ class Consolidator:
         """What is due; nothing where no distillation could work."""
         if self._impossible() is not None:
             return Agenda()
-        base_model_id = resolve_trainable(self._config.base_model, self._config).id
+        model = resolve_trainable(self._config.base_model, self._config)
+        has_fast = self._settings.fast and has_fast_method(model)
+        fewest = min(self._settings.min_trajectories, FEWEST_KEPT_BACK + FEWEST_TRAINED)
         with self._database.reading() as session:
-            facts = read_facts(session, base_model_id, self._settings.min_trajectories)
+            facts = read_facts(session, model.id, fewest, has_fast=has_fast)
         return agenda(facts, self._settings, datetime.now(UTC))
 
     def _impossible(self) -> str | None:
@@ -240,22 +263,23 @@ class Consolidator:
             return f"cannot distill: {error.message}"
         return None
 
-    def _wait(self) -> Wait | None:
+    def _waits(self) -> dict[bool, Wait | None]:
+        """What keeps it from fast updates, and what from trainings."""
         kinds = tuple(job.kind for job in self._jobs.unfinished())
-        return reason_to_wait(look_around(self._quiet_seconds(), kinds), self._settings)
+        around = look_around(self._quiet_seconds(), kinds)
+        return {fast: reason_to_wait(around, self._settings, fast=fast) for fast in (True, False)}
 
     def _seconds_until_due(self) -> float | None:
         if not self._settings.enabled:
             return None
         if self._jobs.unfinished():
             return 0.0
-        wait = self._wait()
-        if wait is not None and wait.seconds is None:
-            # Other reasons than quiet may last for days; the next engine decides again.
+        # Other reasons than quiet may last for days; the next engine decides again.
+        left = {fast: 0.0 if wait is None else wait.seconds for fast, wait in self._waits().items()}
+        if all(seconds is None for seconds in left.values()):
             return None
-        if not self._agenda().due:
-            return None
-        return 0.0 if wait is None else wait.seconds
+        due = [left[due.fast] for due in self._agenda().due]
+        return min((seconds for seconds in due if seconds is not None), default=None)
 
     def _state(self, found: Agenda) -> str:
         if not self._settings.enabled:
@@ -264,17 +288,5 @@ class Consolidator:
             return impossible
         if not found.due:
             return "idle: nothing is due"
-        wait = self._wait()
+        wait = self._waits()[found.due[0].fast]
         return "about to begin" if wait is None else wait.reason
-
-
-def _due_line(due: Due) -> str:
-    return f"{due.scope} ({due.scope.level} level): {due.new} new trajectories"
-
-
-def _resting_line(resting: Resting) -> str:
-    failure = resting.failure
-    return (
-        f"{failure.scope} is left alone until {resting.until:%Y-%m-%d %H:%M} UTC, or until enough "
-        f"is new: its last distillation did not work. {failure.reason}"
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +13,10 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from rune_engine.consolidation.policy import Facts, Failure, Learnt, Lesson, Scope
+from rune_engine.models import FAST_METHODS
+
+FAST, TRAINED = "fast", "trained"
+"""Ways, in the event that tells of a distillation."""
 
 _LESSONS = """
 SELECT id, project_id, domain, task_type, task_description, test_suite <> '' AS has_tests, held_out
@@ -31,8 +35,12 @@ ORDER BY created_at, id
 """SQLite takes `kind` from the row that has the highest `seq`."""
 
 _LEARNT = """
-SELECT a.id, a.project_id, a.hierarchy_level, a.domain, a.task_type, l.trajectory_id, l.role
+SELECT a.id, a.project_id, a.hierarchy_level, a.domain, a.task_type, l.trajectory_id, l.role,
+    json_extract(j.result, '$.method') AS method, json_extract(j.params, '$.method') AS asked,
+    j.id AS job_id
 FROM adapter_records AS a LEFT JOIN adapter_trajectories AS l ON l.adapter_id = a.id
+LEFT JOIN lifecycle_events AS e ON e.subject = a.id AND e.kind = 'adapter_stored'
+LEFT JOIN jobs AS j ON j.id = e.caused_by
 WHERE a.base_model_id = :base_model_id
 ORDER BY a.created_at, a.version, a.id
 """
@@ -59,22 +67,32 @@ class Asked:
     base_model_id: str
     reason: str
     finished_at: datetime
+    fast: bool = False
+    """Whether it was asked for without training."""
+    method: str | None = None
+    """How the adapter was made, once it is."""
 
 
-def read_facts(session: Session, base_model_id: str, fewest: int) -> Facts:
+def read_facts(
+    session: Session, base_model_id: str, fewest: int, *, has_fast: bool = False
+) -> Facts:
     """What the policy has to know.
 
     Args:
         base_model_id: only adapters for this model count as having learnt anything.
         fewest: projects with fewer distillable trajectories are left out.
+        has_fast: whether the base model has a way that trains nothing.
     """
     asked = [one for one in read_asked(session) if one.base_model_id == base_model_id]
     # What the schedule had distilled counts as learnt whatever became of the adapter's row.
     done = [
-        Learnt(one.scope, one.trained, one.kept_back) for one in asked if one.status == "succeeded"
+        Learnt(one.scope, one.trained, one.kept_back, one.method in FAST_METHODS)
+        for one in asked
+        if one.status == "succeeded"
     ]
-    stored = _learnt(session, base_model_id)
-    return Facts(base_model_id, _lessons(session, fewest), [*done, *stored], failures(asked))
+    stored = _learnt(session, base_model_id, {one.job_id for one in asked})
+    lessons = _lessons(session, fewest)
+    return Facts(base_model_id, lessons, [*done, *stored], failures(asked), has_fast)
 
 
 def read_asked(session: Session) -> list[Asked]:
@@ -84,10 +102,10 @@ def read_asked(session: Session) -> list[Asked]:
 
 def failures(asked: Sequence[Asked]) -> list[Failure]:
     """The scopes whose last distillation did not end in an adapter; `asked` has one base model."""
-    last = {one.scope: one for one in asked}
+    last = {(one.scope, one.fast): one for one in asked}
     return [
-        Failure(scope, one.job_id, one.trained | one.kept_back, one.finished_at, one.reason)
-        for scope, one in last.items()
+        Failure(scope, one.job_id, one.trained | one.kept_back, one.finished_at, one.reason, fast)
+        for (scope, fast), one in last.items()
         if one.status in ("failed", "cancelled")
     ]
 
@@ -113,18 +131,27 @@ def _task(description: str) -> str:
     return hashlib.sha256(" ".join(description.casefold().split()).encode()).hexdigest()
 
 
-def _learnt(session: Session, base_model_id: str) -> list[Learnt]:
+def _learnt(session: Session, base_model_id: str, asked: Collection[str]) -> list[Learnt]:
+    """The adapters in store; `asked` are the jobs that the schedule asked for."""
     rows = session.connection().execute(text(_LEARNT), {"base_model_id": base_model_id})
-    scopes: dict[str, Scope] = {}
+    first: dict[str, Any] = {}
     seen: dict[str, dict[str, set[str]]] = {}
     for row in rows:
-        scopes[row.id] = _scope(row.project_id, row.hierarchy_level, row.domain, row.task_type)
+        first.setdefault(row.id, row)
         roles = seen.setdefault(row.id, {"trained": set(), "kept_back": set()})
         if row.role is not None:
             roles[row.role].add(row.trajectory_id)
     return [
-        Learnt(scope, frozenset(seen[i]["trained"]), frozenset(seen[i]["kept_back"]))
-        for i, scope in scopes.items()
+        Learnt(
+            _scope(row.project_id, row.hierarchy_level, row.domain, row.task_type),
+            frozenset(seen[i]["trained"]),
+            frozenset(seen[i]["kept_back"]),
+            fast=row.method in FAST_METHODS,
+            stands_in=row.method in FAST_METHODS
+            and row.asked == "auto"
+            and row.job_id not in asked,
+        )
+        for i, row in first.items()
     ]
 
 
@@ -150,4 +177,6 @@ def _asked(row: Any) -> Asked:
         base_model_id=payload["base_model_id"],
         reason=error.get("message", "It was cancelled."),
         finished_at=datetime.fromisoformat(ended) if ended else datetime.now(UTC),
+        fast=payload.get("way") == FAST,
+        method=result.get("method"),
     )

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import product, takewhile
 
 from rune_engine.config import ConsolidationSettings
 from rune_engine.models import HierarchyLevel
@@ -63,11 +64,17 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """What one stored adapter saw: trajectories it was trained on, and ones kept back from it."""
+    """What one stored adapter saw: trajectories it was trained on, and ones kept back from it.
+
+    `fast` ones were made without training. `stands_in` is true of those among them that were made
+    because a user asked for an adapter and left open which.
+    """
 
     scope: Scope
     trained: frozenset[str]
     kept_back: frozenset[str]
+    fast: bool = False
+    stands_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,27 +87,31 @@ class Failure:
     """Every trajectory it was given, trained on or kept back."""
     ended_at: datetime
     reason: str
+    fast: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that `due` judges from; `learnt` has the oldest adapter first."""
+    """All that `agenda` judges from; `learnt` has the oldest adapter first."""
 
     base_model_id: str
     lessons: Sequence[Lesson]
     learnt: Sequence[Learnt] = ()
     failures: Sequence[Failure] = ()
+    has_fast: bool = False
+    """Whether the base model has a way that trains nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """One adapter that should be made."""
+    """One adapter that should be made: trained, or `fast`."""
 
     scope: Scope
     base_model_id: str
     trained: tuple[str, ...]
     kept_back: tuple[str, ...]
     new: int
+    fast: bool = False
 
     @property
     def key(self) -> str:
@@ -108,7 +119,7 @@ class Due:
         scope = (self.scope.project_id, self.scope.domain or "", self.scope.task_type or "")
         lines = [*scope, self.base_model_id, *sorted(self.trained), "", *sorted(self.kept_back)]
         digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
-        return f"consolidate:{digest}"
+        return f"{'update' if self.fast else 'consolidate'}:{digest}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,17 +139,18 @@ class Agenda:
 
 
 def agenda(facts: Facts, settings: ConsolidationSettings, now: datetime) -> Agenda:
-    """What should be distilled at `now`: projects first, then domains, then task types."""
-    found = Agenda()
+    """What should be distilled at `now`: without training first; projects, domains, task types."""
+    found, ways = Agenda(), (True, False) if facts.has_fast and settings.fast else (False,)
     projects: dict[str, list[Lesson]] = defaultdict(list)
     for lesson in facts.lessons:
         projects[lesson.project_id].append(lesson)
     for project_id in sorted(projects):
-        for scope in scopes(project_id, projects[project_id]):
-            due = _due(scope, projects[project_id], facts, settings)
+        for scope, fast in product(scopes(project_id, projects[project_id]), ways):
+            due = _due(scope, projects[project_id], facts, settings, fast=fast)
             if due is not None:
                 _place(found, due, facts.failures, settings, now)
-    found.due.sort(key=lambda due: ("project", "domain", "task").index(due.scope.level))
+    levels = ("project", "domain", "task")
+    found.due.sort(key=lambda due: (not due.fast, levels.index(due.scope.level)))
     return found
 
 
@@ -156,22 +168,43 @@ def scopes(project_id: str, lessons: Iterable[Lesson]) -> list[Scope]:
 
 
 def _due(
-    scope: Scope, project: Sequence[Lesson], facts: Facts, settings: ConsolidationSettings
+    scope: Scope,
+    project: Sequence[Lesson],
+    facts: Facts,
+    settings: ConsolidationSettings,
+    *,
+    fast: bool,
 ) -> Due | None:
-    """The scope's next adapter, or None while too little is there, or too little is new."""
+    """The scope's next adapter, or None while too little is there, or too little is new.
+
+    To a training only what a training has learnt is old; to a fast update everything is.
+    """
     lessons = [lesson for lesson in project if scope.covers(lesson)]
     usable = [lesson for lesson in lessons if not lesson.held_out]
-    last = next((learnt for learnt in reversed(facts.learnt) if learnt.scope == scope), None)
+    earlier = [learnt for learnt in reversed(facts.learnt) if learnt.scope == scope]
+    last = next((learnt for learnt in earlier if fast or not learnt.fast), None)
     seen = last.trained | last.kept_back if last else frozenset()
     new = sum(lesson.id not in seen for lesson in usable)
-    if len(usable) < settings.min_trajectories or new < settings.min_new:
+    enough = settings.fast_min_new if fast else settings.min_new
+    is_due = len(usable) >= settings.min_trajectories and new >= enough
+    if not is_due and (fast or not new or not _is_owed(earlier)):
         return None
     kept = kept_back_tasks(lessons, project, facts.learnt, settings.kept_back_share)
     trained = tuple(lesson.id for lesson in usable if lesson.task not in kept)
     if len(trained) < FEWEST_TRAINED:
         return None
     kept_back = tuple(sorted(lesson.id for lesson in lessons if lesson.task in kept))
-    return Due(scope, facts.base_model_id, trained, kept_back, new)
+    return Due(scope, facts.base_model_id, trained, kept_back, new, fast)
+
+
+def _is_owed(earlier: Iterable[Learnt]) -> bool:
+    """Whether a user was given a fast adapter to stand in for a trained one that has not followed.
+
+    Args:
+        earlier: the scope's adapters, the newest first.
+    """
+    since_training = takewhile(lambda learnt: learnt.fast, earlier)
+    return any(learnt.stands_in for learnt in since_training)
 
 
 def kept_back_tasks(
@@ -207,7 +240,8 @@ def _place(
     now: datetime,
 ) -> None:
     """Put what is due where it belongs: on the list, or to rest after a failure."""
-    failure = next((failed for failed in failures if failed.scope == due.scope), None)
+    tried = (due.scope, due.fast)
+    failure = next((each for each in failures if (each.scope, each.fast) == tried), None)
     if failure is None:
         found.due.append(due)
         return
@@ -215,7 +249,8 @@ def _place(
     until = failure.ended_at + BACK_OFF
     # A clock that was set back must not make it rest for longer.
     rests = failure.ended_at <= now < until
-    if len(ids - failure.ids) >= settings.min_new or not rests:
+    enough = settings.fast_min_new if due.fast else settings.min_new
+    if len(ids - failure.ids) >= enough or not rests:
         found.due.append(due)
     else:
         found.resting.append(Resting(failure, until))

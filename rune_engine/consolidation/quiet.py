@@ -50,18 +50,24 @@ def look_around(quiet_seconds: float, jobs: tuple[str, ...]) -> Surroundings:
     )
 
 
-def reason_to_wait(around: Surroundings, settings: ConsolidationSettings) -> Wait | None:
-    """The first reason not to begin, or None when nothing speaks against it."""
+def reason_to_wait(
+    around: Surroundings, settings: ConsolidationSettings, *, fast: bool = False
+) -> Wait | None:
+    """The first reason not to begin, or None when nothing speaks against it.
+
+    A `fast` update takes seconds: it needs less quiet, no time of day and no idle machine.
+    """
     if around.jobs:
         return Wait(f"waits: a {around.jobs[0]} job is unfinished")
-    left = settings.quiet_seconds - around.quiet_seconds
+    quiet = settings.fast_quiet_seconds if fast else settings.quiet_seconds
+    left = quiet - around.quiet_seconds
     if left > 0:
-        return Wait(f"waits: somebody used Rune within {settings.quiet_seconds:g} s", left)
-    if settings.hours is not None and not _within(around.clock, settings.hours):
+        return Wait(f"waits: somebody used Rune within {quiet:g} s", left)
+    if not fast and settings.hours is not None and not _within(around.clock, settings.hours):
         return Wait(f"waits: it is {around.clock:%H:%M}, it works {settings.hours}")
     if around.on_battery and not settings.on_battery:
         return Wait("waits: on battery")
-    if settings.max_load is not None and around.load > settings.max_load:
+    if not fast and settings.max_load is not None and around.load > settings.max_load:
         return Wait(
             f"waits: the machine is busy (load {around.load:.2f} per core, "
             f"at most {settings.max_load:g})"

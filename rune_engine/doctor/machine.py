@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 
 import rune_engine
+from base_models import hypernetworks
+from base_models.hypernetworks import DamagedHypernetworkError, ForeignHypernetworkError
 from rune_engine.client import EngineClient
 from rune_engine.config import RuneConfig
 from rune_engine.errors import (
@@ -22,7 +24,7 @@ from rune_engine.errors import (
 )
 from rune_engine.extras import require
 from rune_engine.file_systems import file_system_of, is_network
-from rune_engine.model_store.resolve import resolve
+from rune_engine.model_store.resolve import Script, resolve
 from rune_engine.models import Check
 from rune_engine.sandbox.sandbox import Sandbox
 
@@ -113,12 +115,18 @@ def _extra() -> Check:
 
 def _base_model(config: RuneConfig) -> Check:
     try:
-        resolve(config.base_model, config)
+        found = resolve(config.base_model, config)
     except (BaseModelNotFoundError, BaseModelCorruptedError) as error:
         return Check(
             name="base model", status="problem", detail=error.message, next_step=error.next_step
         )
-    return Check(name="base model", status="good", detail=config.base_model)
+    try:
+        has_one = not isinstance(found, Script) and hypernetworks.of_base(found.path) is not None
+    except (DamagedHypernetworkError, ForeignHypernetworkError) as error:
+        step = "Get the base model again; until then distillations take the closed form."
+        return Check(name="base model", status="warning", detail=str(error), next_step=step)
+    detail = config.base_model + (", with a hypernetwork" if has_one else "")
+    return Check(name="base model", status="good", detail=detail)
 
 
 async def _sandbox(config: RuneConfig) -> Check:

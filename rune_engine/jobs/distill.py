@@ -20,6 +20,7 @@ from rune_engine.config import RuneConfig
 from rune_engine.durable import flush_folder, flush_tree
 from rune_engine.errors import AdapterAlreadyExistsError, TrainingError
 from rune_engine.home import not_writable
+from rune_engine.jobs.methods import method_for
 from rune_engine.jobs.progress import Report
 from rune_engine.jobs.store import JobStore
 from rune_engine.jobs.submission import find_base_model, gather
@@ -99,7 +100,7 @@ class Distill:
             rank=params.rank,
             max_steps=params.max_steps,
             learning_rate=params.learning_rate,
-            method=params.method,
+            method=method_for(params, model),
             memory_limit_bytes=self._config.training_memory_bytes,
             seed=params.seed,
             threads=self._config.model_threads,

@@ -13,6 +13,7 @@ from rune_engine.errors import (
 )
 from rune_engine.extras import require
 from rune_engine.inference.provider import AdapterRef
+from rune_engine.jobs.methods import check_method
 from rune_engine.model_store.resolve import resolve_trainable
 from rune_engine.models import (
     AdapterInfo,
@@ -75,14 +76,9 @@ def check_distill(params: DistillParams, config: RuneConfig, trajectories: Traje
         NothingToDistillError: no trajectory qualifies.
         TrajectoryNotFoundError: a trajectory was named that does not exist.
         MissingExtraError: this is the base install, or the method needs bitsandbytes.
-        InvalidInputError: steps or a learning rate were given for a method that trains nothing.
+        InvalidInputError: the base model lacks the method, or the method what was asked of it.
     """
-    if params.method == "closed_form" and (params.max_steps or params.learning_rate):
-        raise InvalidInputError(
-            "closed_form trains nothing, so it has no max_steps and no learning_rate.",
-            next_step="Leave them out, or choose another method.",
-        )
-    find_base_model(params, config)
+    check_method(params, find_base_model(params, config))
     gather(params, trajectories)
     trajectories.distillable(params.project_id, ids=params.kept_back_ids)
     require("torch", "Distilling an adapter")

@@ -60,7 +60,13 @@ from rune_engine.models.probing import (
     ProbeJob,
     ProbeLine,
 )
-from rune_engine.models.training import AdapterMethod, DistillMethod, TrainerJob, TrainerResult
+from rune_engine.models.training import (
+    FAST_METHODS,
+    AdapterMethod,
+    DistillMethod,
+    TrainerJob,
+    TrainerResult,
+)
 from rune_engine.models.trajectories import (
     MAX_ATTEMPTS_PER_TRAJECTORY,
     Attempt,
@@ -71,6 +77,7 @@ from rune_engine.models.trajectories import (
 )
 
 __all__ = [
+    "FAST_METHODS",
     "FINISHED",
     "MAX_ATTEMPTS_PER_TRAJECTORY",
     "MAX_TEXT_CHARS",

@@ -8,11 +8,15 @@ from pydantic import Field
 
 from rune_engine.models.base import Identifier, Model
 
-AdapterMethod = Literal["lora", "qlora", "qdora", "closed_form"]
-DistillMethod = Literal["auto", "lora", "qlora", "qdora", "closed_form"]
+AdapterMethod = Literal["lora", "qlora", "qdora", "closed_form", "hypernetwork"]
+DistillMethod = Literal["auto", "direct", "lora", "qlora", "qdora", "closed_form", "hypernetwork"]
 """How an adapter is made. Trained: LoRA on the base model as it is; on the base model in 4-bit
-NormalFloat; with DoRA on top of that. "auto" is LoRA, or QLoRA where that alone fits in memory.
-"closed_form" is one forward pass and a solve, with no training."""
+NormalFloat; with DoRA on top of that; "direct" is LoRA, or QLoRA where that alone fits in memory.
+"closed_form" is one forward pass and a solve, "hypernetwork" one forward pass and one of a network
+that was trained for the base model. "auto" is the last of these that the base model has, or
+"direct" where it has neither."""
+FAST_METHODS: frozenset[str] = frozenset({"closed_form", "hypernetwork"})
+"""Those that train nothing."""
 
 
 class TrainerJob(Model):
@@ -25,8 +29,8 @@ class TrainerJob(Model):
 
     job_id: Identifier
     adapter_id: Identifier | None = Field(default=None, description="The id it will be stored as.")
-    method: DistillMethod | Literal["direct"] = Field(
-        default="auto", description='"direct" is what "auto" was called in earlier job files.'
+    method: DistillMethod = Field(
+        default="direct", description='To a trainer "auto" is "direct": the engine has chosen.'
     )
     memory_limit_bytes: int | None = Field(
         default=None, description="What the trainer may hold at most; null is what is free."
@@ -47,7 +51,8 @@ class TrainerJob(Model):
     )
     checkpoint_seconds: float = 30.0
     statistics_path: str | None = Field(
-        default=None, description="A folder that keeps what closed-form distillations have read."
+        default=None,
+        description="A folder that keeps what closed forms and others have read.",
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_support import base_model_folder, draft, until
+from engine_support import base_model_folder, draft, make_fast, until
 
 from rune_engine.config import RuneConfig, load_config
 from rune_engine.consolidation.consolidator import PRIORITY, Consolidator
@@ -19,7 +19,13 @@ from rune_engine.jobs.store import JobStore
 from rune_engine.models import DistillParams, Job, LifecycleEvent, RunTaskParams
 from rune_engine.trajectories import TrajectoryStore
 
-CALM = {"quiet_seconds": 0, "max_load": None, "min_free_memory_bytes": 0, "on_battery": True}
+CALM = {
+    "quiet_seconds": 0,
+    "fast_quiet_seconds": 0,
+    "max_load": None,
+    "min_free_memory_bytes": 0,
+    "on_battery": True,
+}
 
 
 @pytest.fixture
@@ -256,3 +262,67 @@ async def test_a_users_own_distillation_is_not_followed(house: House) -> None:
         consolidator.wake()
         assert consolidator.status(stays=False).due == []
     assert house.of("evaluate") == []
+
+
+# --- without training ----------------------------------------------------------------------------
+
+
+async def test_an_update_comes_before_its_training_and_both_are_measured(house: House) -> None:
+    make_fast(Path(house.config.base_model))
+    house.record(range(8))
+    async with house.watching() as consolidator:
+        await until(lambda: house.of("distill"), "an update is queued")
+        house.end("distill", result={"adapter_id": "fast-1", "method": "closed_form"})
+        consolidator.wake()
+        await until(lambda: house.of("evaluate"), "it is to be measured, as it is quiet")
+        house.end("evaluate", result={})
+        consolidator.wake()
+        await until(lambda: house.of("evolve"), "it is to be judged")
+        house.end("evolve", result={})
+        consolidator.wake()
+        await until(lambda: len(house.of("distill")) == 2, "the training is queued")
+    update, training = (DistillParams.model_validate(job.params) for job in house.of("distill"))
+    assert (update.method, training.method) == ("auto", "direct")
+    assert update.trajectory_ids == training.trajectory_ids
+    assert update.kept_back_ids == training.kept_back_ids
+
+
+async def test_while_somebody_works_adapters_are_updated_and_nothing_else(
+    house: House, tmp_path: Path
+) -> None:
+    make_fast(Path(house.config.base_model))
+    hurried = config_with(tmp_path, quiet_seconds=3600.0)
+    make_fast(Path(hurried.base_model))
+    house.quiet = 1.0
+    house.record(range(8))
+    async with house.watching(hurried) as consolidator:
+        await until(lambda: house.of("distill"), "an update is queued")
+        house.end("distill", result={"adapter_id": "fast-1", "method": "hypernetwork"})
+        consolidator.wake()
+        house.record(range(8, 9))
+        consolidator.wake()
+        await until(lambda: len(house.of("distill")) == 2, "one trajectory updates it")
+        house.end("distill", result={"adapter_id": "fast-2", "method": "hypernetwork"})
+        consolidator.wake()
+    first, second = (DistillParams.model_validate(job.params) for job in house.of("distill"))
+    assert second.method == "auto" and set(first.kept_back_ids) <= set(second.kept_back_ids)
+    assert house.of("evaluate") == []
+    async with house.watching():  # nothing keeps this one waiting
+        await until(lambda: house.of("evaluate"), "the newest is to be measured")
+    assert [job.params["adapter_id"] for job in house.of("evaluate")] == ["fast-2"]
+
+
+async def test_an_engine_need_not_stay_for_a_training_that_is_not_due(
+    house: House, tmp_path: Path
+) -> None:
+    patient = config_with(tmp_path, quiet_seconds=7200.0, fast_quiet_seconds=3600.0)
+    make_fast(Path(patient.base_model))
+    house.quiet = 0.0
+    house.record(range(8))
+    assert await house.make(patient).seconds_until_due() == pytest.approx(3600.0)
+    status = house.make(patient).status(stays=False)
+    assert "within 3600 s" in status.state
+    assert status.due == [
+        "shop (project level): 8 new trajectories, without training",
+        "shop (project level): 8 new trajectories",
+    ]

@@ -44,17 +44,19 @@ def due(
     failures: tuple[Failure, ...] = (),
     now: datetime = NOW,
     rules: ConsolidationSettings = RULES,
+    has_fast: bool = False,
 ) -> list[Due]:
-    return agenda(Facts("base", found, learnt, failures), rules, now).due
+    return agenda(Facts("base", found, learnt, failures, has_fast), rules, now).due
 
 
-def learn(one: Due) -> Learnt:
-    return Learnt(one.scope, frozenset(one.trained), frozenset(one.kept_back))
+def learn(one: Due, *, stands_in: bool = False) -> Learnt:
+    seen = frozenset(one.trained), frozenset(one.kept_back)
+    return Learnt(one.scope, *seen, one.fast, stands_in)
 
 
 def fail(one: Due, ended_at: datetime = NOW) -> Failure:
     ids = frozenset({*one.trained, *one.kept_back})
-    return Failure(one.scope, "job", ids, ended_at, "no memory")
+    return Failure(one.scope, "job", ids, ended_at, "no memory", one.fast)
 
 
 def test_a_project_is_due_once_it_has_enough() -> None:
@@ -193,3 +195,52 @@ def test_a_task_that_was_kept_back_stays_kept_back(history: list[Lesson]) -> Non
 def test_the_order_of_the_facts_decides_nothing(history: list[Lesson], random: Any) -> None:
     shuffled = random.sample(history, len(history))
     assert [one.key for one in due(history)] == [one.key for one in due(shuffled)]
+
+
+# --- without training ----------------------------------------------------------------------------
+
+
+def test_what_needs_no_training_comes_first_and_is_kept_from_the_same_tasks() -> None:
+    update, training = due(lessons(8), has_fast=True)
+    assert (update.fast, training.fast) == (True, False) and update.key != training.key
+    assert (update.trained, update.kept_back) == (training.trained, training.kept_back)
+    (after,) = due(lessons(8), learn(update), has_fast=True)
+    assert not after.fast and after.kept_back == update.kept_back
+
+
+def test_every_new_trajectory_updates_and_a_training_waits_for_more() -> None:
+    update, training = due(lessons(8), has_fast=True)
+    learnt = learn(update), learn(training)
+    assert due(lessons(8), *learnt, has_fast=True) == []
+    (second,) = due(lessons(9), *learnt, has_fast=True)
+    assert (second.fast, second.new) == (True, 1)
+    both = due(lessons(12), *learnt, learn(second), has_fast=True)
+    assert [(one.fast, one.new) for one in both] == [(True, 3), (False, 4)]
+
+
+def test_updates_can_be_switched_off_or_want_more() -> None:
+    off = RULES.model_copy(update={"fast": False})
+    assert [one.fast for one in due(lessons(8), rules=off, has_fast=True)] == [False]
+    (update, training) = due(lessons(8), has_fast=True)
+    rarely = RULES.model_copy(update={"fast_min_new": 3})
+    learnt = learn(update), learn(training)
+    assert due(lessons(10), *learnt, rules=rarely, has_fast=True) == []
+    assert [one.fast for one in due(lessons(11), *learnt, rules=rarely, has_fast=True)] == [True]
+
+
+def test_a_training_follows_on_what_stood_in_for_it_however_little_there_is() -> None:
+    everything = frozenset(one.id for one in lessons(4))
+    stood_in = Learnt(SHOP, everything, frozenset(), fast=True, stands_in=True)
+    (training,) = due(lessons(4), stood_in, has_fast=True)
+    assert not training.fast and (len(training.trained), len(training.kept_back)) == (2, 2)
+    assert due(lessons(4), stood_in, learn(training), has_fast=True) == []
+    asked_for_by_name = Learnt(SHOP, everything, frozenset(), fast=True)
+    assert due(lessons(4), asked_for_by_name, has_fast=True) == []
+
+
+def test_an_update_that_failed_keeps_no_training_back() -> None:
+    update, _ = due(lessons(8), has_fast=True)
+    (training,) = due(lessons(8), failures=(fail(update),), has_fast=True)
+    assert not training.fast
+    again = due(lessons(9), failures=(fail(update),), has_fast=True)
+    assert [one.fast for one in again] == [True, False]

@@ -81,3 +81,14 @@ def test_hours_that_are_none_are_refused(hours: str) -> None:
 def test_this_machine_can_be_looked_at() -> None:
     around = look_around(1.0, ())
     assert around.load >= 0 and around.free_memory_bytes > 0
+
+
+def test_an_update_without_training_needs_less_quiet_and_no_idle_machine() -> None:
+    busy = replace(CALM, quiet_seconds=30.0, load=9.0)
+    settings = ConsolidationSettings(hours="22:00-06:00")
+    assert reason_to_wait(busy, settings, fast=True) is None
+    assert reason_to_wait(busy, settings) is not None
+    typing = reason_to_wait(replace(busy, quiet_seconds=5.0), settings, fast=True)
+    assert typing is not None and typing.seconds == 15.0
+    for changes in ({"jobs": ("run_task",)}, {"on_battery": True}, {"free_memory_bytes": 0}):
+        assert reason_to_wait(replace(busy, **changes), settings, fast=True) is not None

@@ -11,6 +11,7 @@ from engine_support import (
     end_engines,
     engines,
     finished,
+    make_fast,
     stand_in_trainer_path,
     until,
     until_job,
@@ -141,5 +142,43 @@ async def test_a_project_that_opted_out_is_left_alone(tmp_path: Path) -> None:
             assert (await client.consolidation()).due != []
             await client.set_recording("shop", recorded=False)
             assert (await client.consolidation()).due == []
+        finally:
+            end_engines(config)
+
+
+async def test_a_projects_adapter_is_updated_while_somebody_works(tmp_path: Path) -> None:
+    config = consolidating_config(tmp_path, quiet_seconds=3600, fast_quiet_seconds=0)
+    make_fast(tmp_path / "tiny-base")
+    async with EngineClient(config) as client:
+        try:
+            await record_tasks(client, range(8))
+            (first,) = await until(lambda: adapters(config), "there is an adapter")
+            await record_tasks(client, range(8, 9))
+            await until(lambda: adapters(config)[0]["is_archived"], "another took its place")
+            second = adapters(config)[-1]
+            retrieved = (await client.retrieve("shop")).adapter
+            assert retrieved is not None and retrieved.id == second["id"] != first["id"]
+            methods = {job["params"]["method"] for job in jobs(config, "distill")}
+            assert methods == {"auto"} and jobs(config, "evaluate") == []
+            lines = " ".join(entry.line for entry in (await client.history()).entries)
+            assert "1 new trajectories: without training" in lines and "took its place" in lines
+        finally:
+            end_engines(config)
+
+
+async def test_what_stood_in_for_a_training_is_followed_by_one(tmp_path: Path) -> None:
+    config = consolidating_config(tmp_path, fast=False)
+    make_fast(tmp_path / "tiny-base")
+    async with EngineClient(config) as client:
+        try:
+            await record_tasks(client, range(4))
+            asked = DistillParams(project_id="shop")
+            job = await finished(client, await client.distill(asked))
+            assert job.result is not None and job.result["method"] == "closed_form"
+            await until(lambda: len(adapters(config)) == 2, "the training has followed")
+            stood_in, training = jobs(config, "distill")
+            assert training["params"]["method"] == "direct"
+            assert len(training["params"]["kept_back_ids"]) == 2
+            assert stood_in["params"]["kept_back_ids"] == []
         finally:
             end_engines(config)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from training_networks import adapted, examples, network
 
+from base_models.identity import FAMILY
 from trainers import head, lora, packed
 from trainers.settings import ALL_LINEAR
 from trainers.tokens import IGNORED, Example
@@ -46,7 +47,7 @@ def assert_equal_to_plain(model: Any, *, checkpointed: bool = False) -> None:
         assert float((one - other).abs().max()) <= 1e-4 * float(other.abs().max()) + 1e-8
 
 
-@pytest.mark.parametrize("kind", sorted(packed.FAMILY))
+@pytest.mark.parametrize("kind", sorted(FAMILY))
 def test_loss_and_gradients_are_those_of_transformers(kind: str) -> None:
     model = adapted(kind, ALL_LINEAR)
     model.config.sliding_window = None

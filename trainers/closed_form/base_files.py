@@ -5,8 +5,6 @@ Knows safetensors and the shape that the closed form needs, that of Qwen2.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +12,8 @@ import torch
 from safetensors import safe_open
 from transformers import AutoConfig
 
+from base_models.identity import FAMILY, identity_of, weights_of
 from rune_engine.errors import TrainingError
-from trainers import packed
-
-_ONE_FILE = "model.safetensors"
-_INDEX = "model.safetensors.index.json"
-_WHOLE_BYTES = 256 * 1024**2
-_BLOCK = 64 * 1024
-_BLOCKS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +48,8 @@ def shape_of(folder: Path) -> BaseShape:
         TrainingError: it is not a model of Qwen2's shape, so there is no closed form for it.
     """
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    if config.model_type not in packed.FAMILY:
-        known = ", ".join(sorted(packed.FAMILY))
+    if config.model_type not in FAMILY:
+        known = ", ".join(sorted(FAMILY))
         raise _refused(f"its kind is {config.model_type!r}, and only {known} are known to be so")
     return BaseShape(
         layers=int(config.num_hidden_layers),
@@ -85,35 +77,27 @@ def tensor(folder: Path, name: str) -> torch.Tensor:
 
 
 def identity(folder: Path) -> str:
-    """A hash that tells base models apart: configuration and weights.
+    """A hash that tells base models apart; see `base_models.identity`.
 
-    Of files above 256 MiB the hash is over their header and 64 blocks spread over the rest: another
-    training changes every block.
+    Raises:
+        TrainingError: its weights are not safetensors.
     """
-    digest = hashlib.sha256((folder / "config.json").read_bytes())
-    for file in _weights(folder):
-        size = file.stat().st_size
-        digest.update(f"{file.name} {size}\n".encode())
-        with file.open("rb") as data:
-            if size <= _WHOLE_BYTES:
-                digest.update(data.read())
-                continue
-            for number in range(_BLOCKS + 1):
-                data.seek(number * (size - _BLOCK) // _BLOCKS)
-                digest.update(data.read(_BLOCK))
-    return digest.hexdigest()
+    try:
+        return identity_of(folder)
+    except FileNotFoundError as error:
+        raise _unconverted(error) from error
 
 
 def _weights(folder: Path) -> list[Path]:
     """The files that Transformers loads."""
-    if (folder / _INDEX).is_file():
-        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
-        return [folder / name for name in sorted(set(index["weight_map"].values()))]
-    if (folder / _ONE_FILE).is_file():
-        return [folder / _ONE_FILE]
-    raise TrainingError(
-        f"{folder} has no weights in safetensors.", next_step="Convert the base model to them."
-    )
+    try:
+        return weights_of(folder)
+    except FileNotFoundError as error:
+        raise _unconverted(error) from error
+
+
+def _unconverted(error: FileNotFoundError) -> TrainingError:
+    return TrainingError(str(error), next_step="Convert the base model to safetensors.")
 
 
 def _refused(why: str) -> TrainingError:

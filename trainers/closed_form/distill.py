@@ -8,6 +8,7 @@ of the last layer alone.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -52,13 +53,14 @@ def distill(job: TrainerJob, report: Report) -> TrainerResult:
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
         job.base_model_path, local_files_only=True
     )
-    sessions = _sessions(job, min(settings.max_length, shape.longest), tokenizer)
+    sessions = sessions_of(job, min(settings.max_length, shape.longest), tokenizer)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with tracking.track(job, settings, "closed_form") as run:
         began = time.monotonic()
         gathered = Gathering(job, shape, tokenizer, device, report).run(sessions)
         report(0.65, "chooses how hard to teach")
-        solved = _solve(sessions, gathered, settings, job.seed)
+        tasks = [session.trajectory.task_description for session in sessions]
+        solved = solve_for(tasks, gathered, settings, job.seed)
         report(0.95, f"ridge {solved.choice.ridge:g}, strength {solved.choice.strength:g} nats")
         update, folder = solved.update, Path(job.output_path)
         lora.save_update(update.a, update.b, shape.target, folder, job.base_model_id)
@@ -80,10 +82,14 @@ def distill(job: TrainerJob, report: Report) -> TrainerResult:
     return result
 
 
-def _sessions(
+def sessions_of(
     job: TrainerJob, max_length: int, tokenizer: PreTrainedTokenizerBase
 ) -> list[Session]:
-    """The trajectories that teach something."""
+    """The job's trajectories that teach something.
+
+    Raises:
+        NothingToDistillError: none does.
+    """
     trajectories = dataset.load_trajectories(Path(job.trajectories_path))
     every = [Session(t, dataset.examples_of(t, tokenizer, max_length)) for t in trajectories]
     sessions = [session for session in every if session.examples]
@@ -92,11 +98,14 @@ def _sessions(
     return sessions
 
 
-def _solve(
-    sessions: list[Session], gathered: Gathered, settings: ClosedFormSettings, seed: int
+def solve_for(
+    tasks: Sequence[str], gathered: Gathered, settings: ClosedFormSettings, seed: int
 ) -> Solved:
-    """Choose the settings by parts of the trajectories, then solve for all of them."""
-    tasks = [session.trajectory.task_description for session in sessions]
+    """Choose the settings by parts of the trajectories, then solve for all of them.
+
+    Args:
+        tasks: of the trajectories, in their order.
+    """
     parts = [[gathered.kept[n] for n in part] for part in folded(tasks, settings.folds, seed)]
     lesson = Lesson(parts, gathered.known)
     tokens = sum(len(kept.judged) for kept in gathered.kept)

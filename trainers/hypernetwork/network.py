@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import math
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 
-from trainers.closed_form.statistics import LowRank, Statistics, solve
+from trainers.closed_form.choosing import is_wide
+from trainers.closed_form.known import Known
+from trainers.closed_form.statistics import LowRank, Products, Statistics, solve
 from trainers.hypernetwork.encoders import Attention, make_encoder
 from trainers.hypernetwork.rows import Rows
 from trainers.hypernetwork.settings import HypernetworkSettings
-
-_SETTINGS, _WEIGHTS = "hypernetwork.json", "hypernetwork.safetensors"
 
 
 class Features(nn.Module):
@@ -41,78 +40,106 @@ class Refined(nn.Module):
     """The closed form with learnt corrections, all of which start at none.
 
     A row's gate says how much it counts, its key and value where it is looked up and what is found
-    there; the ridge's metric says which differences between keys do not matter.
+    there; what the base model knows is bent where a memory may cost it something, or need not.
 
     Args:
-        known: C, the mean of k k^T over what the base model knows, [width, width].
+        known: what the base model knows.
     """
 
-    def __init__(self, settings: HypernetworkSettings, known: torch.Tensor) -> None:
+    def __init__(self, settings: HypernetworkSettings, known: Known) -> None:
         super().__init__()
         self.settings = settings
-        hidden = settings.hidden
+        hidden, width = settings.hidden, settings.width
         self.known: torch.Tensor
-        self.register_buffer("known", known.float())
+        self.rest: torch.Tensor
+        self.register_buffer("known", known.rows.float())
+        self.register_buffer("rest", torch.tensor(known.rest))
         self.features = Features(settings)
         self.encoder = make_encoder(settings)
         self.context = Attention(hidden, settings.heads)
         self.gate = _zero(nn.Linear(hidden, 1))
-        self.key = _zero(nn.Linear(hidden, settings.width))
+        self.key = _zero(nn.Linear(hidden, width))
         self.value = _zero(nn.Linear(hidden, settings.outputs))
         self.log_ridge = nn.Parameter(torch.tensor(settings.ridge).log())
         self.log_strength = nn.Parameter(torch.tensor(settings.strength).log())
-        self.metric = nn.Parameter(torch.randn(settings.width, _METRIC) * 1e-3)
+        self.bend_from = nn.Parameter(torch.randn(width, _BEND) / width**0.5)
+        self.bend_to = nn.Parameter(torch.zeros(_BEND, width))
 
     def forward(self, rows: Rows) -> torch.Tensor:
         """The update, [outputs, width], of any rank."""
-        weighted, values, known = self._corrected(rows)
-        gram = weighted.T @ weighted + known
-        gram = gram + 1e-5 * gram.diagonal().mean() * torch.eye(len(gram))
-        solved = torch.cholesky_solve(weighted.T @ values, torch.linalg.cholesky(gram))
-        return solved.T
+        keys, values, known, rest = self._corrected(rows)
+        every = torch.cat([keys, known])
+        size = rest + _STEADYING * (every.square().sum() / every.shape[1] + rest)
+        wide = is_wide(every.shape[1], len(every))
+        gram = every @ every.T if wide else every.T @ every
+        factor = torch.linalg.cholesky(gram + size * torch.eye(len(gram)))
+        if not wide:
+            return torch.cholesky_solve(keys.T @ values, factor).T
+        padded = torch.cat([values, values.new_zeros(len(known), values.shape[1])])
+        return torch.cholesky_solve(padded, factor).T @ every
 
     @torch.no_grad()
     def distill(self, rows: Rows) -> LowRank:
         """The update, cut to the adapters' rank."""
-        weighted, values, known = self._corrected(rows)
-        taught = Statistics.of(weighted, values)
-        return solve(taught, known.double(), 1.0, 1.0, self.settings.rank)
+        keys, values, known, rest = self._corrected(rows)
+        rank = min(self.settings.rank, len(keys), *keys.shape[1:], *values.shape[1:])
+        if is_wide(keys.shape[1], len(keys) + len(known)):
+            return Products.of(keys, values, known, float(rest)).solve(1.0, 1.0, rank)
+        mean = Known(known, float(rest)).mean()
+        return solve(Statistics.of(keys, values), mean, 1.0, 1.0, rank)
 
-    def _corrected(self, rows: Rows) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Keys and values times the root of their gates, and the ridge."""
+    def _corrected(
+        self, rows: Rows
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Keys and values times the root of their gates; rows and rest of the ridge."""
         told = self.features(rows)
         told = self.context(told, self.encoder(told, rows.chunks))
         root = (2 * torch.sigmoid(self.gate(told))).sqrt()
         size = rows.keys.norm(dim=-1, keepdim=True) / rows.keys.shape[-1] ** 0.5
         keys = rows.keys + size * self.key(told)
-        values = self.log_strength.exp() * (rows.values + self.value(told))
-        known = self.log_ridge.exp() * (self.known + self.metric @ self.metric.T)
-        return root * keys, root * values, known
+        strength = self.log_strength.exp() / _unit(rows, self.settings.epsilon)
+        values = strength * (rows.values + self.value(told))
+        ridge = self.log_ridge.exp()
+        known = self.known + (self.known @ self.bend_from) @ self.bend_to
+        return root * keys, root * values, ridge.sqrt() * known, ridge * self.rest
 
 
 class Scratch(nn.Module):
     """Latents, of each of which a pair of heads makes a rank: a row of A and a column of B.
 
+    Where `copies` is set, each latent also points at rows, whose keys and values are added.
+
     Args:
-        known: as for `Refined`; only its size is used, so that A begins as large as a key.
+        known: what the base model knows; only its size is used, so that a row of A begins as
+            large as a key.
     """
 
-    def __init__(self, settings: HypernetworkSettings, known: torch.Tensor) -> None:
+    def __init__(self, settings: HypernetworkSettings, known: Known) -> None:
         super().__init__()
         self.settings = settings
-        hidden = settings.hidden
+        hidden, width = settings.hidden, settings.width
         self.features = Features(settings)
         self.encoder = make_encoder(settings)
-        self.rank_a = nn.Linear(hidden, settings.width)
+        self.rank_a = nn.Linear(hidden, width)
         self.rank_b = nn.Linear(hidden, settings.outputs)
         self.norm = nn.LayerNorm(hidden)
         self.log_scale = nn.Parameter(torch.tensor(0.0))
+        if settings.copies:
+            self.asks = nn.Linear(hidden, hidden, bias=False)
+            self.answers = nn.Linear(hidden, hidden, bias=False)
+            # Sharp enough to point: a mean over all rows is nearly the same in every project.
+            for layer in (self.asks, self.answers):
+                nn.init.normal_(layer.weight, std=2.0 / hidden**0.5)
+            self.bend_from = nn.Parameter(torch.randn(width, _BEND) / width**0.5)
+            self.bend_to = nn.Parameter(torch.zeros(_BEND, width))
+            self.log_copy = nn.Parameter(torch.tensor(0.0))
         self.key_size: torch.Tensor
-        self.register_buffer("key_size", known.diagonal().sum().float().sqrt())
+        mean_square = known.rows.square().sum() + known.rest * width
+        self.register_buffer("key_size", mean_square.float().sqrt())
 
     def forward(self, rows: Rows) -> torch.Tensor:
         """The update, [outputs, width]."""
-        made = self.distill(rows) if not torch.is_grad_enabled() else self._made(rows)
+        made = self._made(rows)
         return made.b @ made.a
 
     @torch.no_grad()
@@ -121,13 +148,32 @@ class Scratch(nn.Module):
         return self._made(rows)
 
     def _made(self, rows: Rows) -> LowRank:
-        latents = self.norm(self.encoder(self.features(rows), rows.chunks))
-        a = F.normalize(self.rank_a(latents), dim=-1) / self.key_size
-        return LowRank((self.log_scale.exp() * self.rank_b(latents)).T, a)
+        told = self.features(rows)
+        latents = self.norm(self.encoder(told, rows.chunks))
+        a = F.normalize(self.rank_a(latents), dim=-1)
+        b = self.log_scale.exp() * self.rank_b(latents)
+        if self.settings.copies:
+            scores = self.asks(latents) @ self.answers(told).T / told.shape[-1] ** 0.5
+            shares = scores.softmax(-1)
+            keys = shares @ rows.keys
+            a = a + F.normalize(keys + (keys @ self.bend_from) @ self.bend_to, dim=-1)
+            size = _unit(rows, self.settings.epsilon)
+            b = b + self.log_copy.exp() * (shares @ rows.values) / size
+        return LowRank(b.T, a / self.key_size)
 
 
-_METRIC = 64
-"""Rank of what is learnt to be added to the ridge's metric."""
+_BEND = 64
+"""Rank of what is learnt about what the base model knows."""
+_STEADYING = 1e-5
+"""As in `statistics`; float32 needs more of it."""
+
+
+def _unit(rows: Rows, epsilon: float) -> torch.Tensor:
+    """By how many nats a value raises its own token's margin; see `Output.unit`."""
+    size = (rows.states.square().mean(-1) + epsilon).sqrt()
+    nats = rows.values.square().sum(-1) / size
+    surprising = rows.losses > math.log(2)
+    return (nats[surprising] if surprising.any() else nats).mean().clamp(min=1e-9)
 
 
 def _zero(layer: nn.Linear) -> nn.Linear:
@@ -139,26 +185,6 @@ def _zero(layer: nn.Linear) -> nn.Linear:
 Hypernetwork = Refined | Scratch
 
 
-def make(settings: HypernetworkSettings, known: torch.Tensor) -> Hypernetwork:
+def make(settings: HypernetworkSettings, known: Known) -> Hypernetwork:
     """An untrained hypernetwork."""
     return (Refined if settings.kind == "refined" else Scratch)(settings, known)
-
-
-def save(network: Hypernetwork, folder: Path) -> None:
-    """Write settings and weights into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    text = network.settings.model_dump_json(indent=2)
-    (folder / _SETTINGS).write_text(text + "\n", encoding="utf-8")
-    save_file({name: t.contiguous() for name, t in network.state_dict().items()}, folder / _WEIGHTS)
-
-
-def load(folder: Path) -> Hypernetwork:
-    """Read what `save` wrote.
-
-    Raises:
-        FileNotFoundError: nothing was.
-    """
-    settings = HypernetworkSettings.model_validate_json((folder / _SETTINGS).read_bytes())
-    network = make(settings, torch.zeros(settings.width, settings.width))
-    network.load_state_dict(load_file(folder / _WEIGHTS))
-    return network.eval()

@@ -19,7 +19,7 @@ from typing import Any
 from adapter_files import RANK, weights
 
 from rune_engine.errors import TrainingError
-from rune_engine.models import TrainerJob, TrainerResult
+from rune_engine.models import FAST_METHODS, TrainerJob, TrainerResult
 
 RESUMED = 7777
 """The number of steps that a resumed training claims to have made."""
@@ -52,6 +52,7 @@ def train(job: TrainerJob) -> TrainerResult:
         delta_w_norm=1.0,
         seconds=0.1,
         peak_memory_bytes=1,
+        method=job.method if job.method in FAST_METHODS else "lora",
     )
 
 
