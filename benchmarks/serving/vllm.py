@@ -38,7 +38,7 @@ from rune_engine.inference.vllm.provider import VllmProvider
 
 MODEL = base_models.shipped()[0]
 CONCURRENCY = (1, 8)
-ROUNDS = 24
+ROUNDS = 48
 TOKENS = 64
 WAIT_SECONDS = 600.0
 LISTED, ZEROS = "bench", "zeros"
