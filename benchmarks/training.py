@@ -36,7 +36,7 @@ _GROUPED = {"train_sampling_strategy": "group_by_length", "bf16_weights": True}
 _LIBRARY = ("textwrap", "shutil", "statistics", "heapq", "difflib", "tempfile", "calendar", "copy")
 _LIBRARY_HELD_OUT = ("base64", "fnmatch")
 NEEDED, TOLERANCE = 1.5, 0.05
-"""Of the best peer's target tokens a CPU second; nats that our loss may lie above the peer's."""
+"""Of the best peer's target tokens a CPU second; nats that our losses may be apart from its."""
 
 
 def variants(examples: Sequence[Example], batch_size: int) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -163,12 +163,13 @@ def _verdicts(rates: dict[str, float], runs: dict[str, list[dict[str, Any]]]) ->
     ratio = rates["rune"] / rates[best]
     peaks = {name: max(each["peak_memory_bytes"] for each in runs[name]) for name in rates}
     lowest = min(peak for name, peak in peaks.items() if name != "rune")
-    above = max(
-        runs["rune"][0][loss] - runs[best][0][loss] for loss in ("training_loss", "held_out_loss")
+    apart = max(
+        abs(runs["rune"][0][loss] - runs[best][0][loss])
+        for loss in ("training_loss", "held_out_loss")
     )
     return [
         f"{_held(ratio >= NEEDED)} {ratio:.2f} times the best peer ({best}); {NEEDED} is needed",
-        f"{_held(above <= TOLERANCE)} losses {above:+.3f} nats above its; at most {TOLERANCE}",
+        f"{_held(apart <= TOLERANCE)} losses {apart:.3f} nats apart from its; at most {TOLERANCE}",
         f"{_held(peaks['rune'] <= lowest)} peak memory {peaks['rune'] / lowest:.2f} times the "
         "lowest of any peer",
     ]

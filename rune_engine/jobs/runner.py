@@ -64,7 +64,6 @@ class JobRunner:
         self._wake = asyncio.Event()
         self._stopped = asyncio.Event()
         self._waiting = False
-        self._looking = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: dict[str, Job] = {}
         self._cancellable: dict[str, asyncio.Task[None]] = {}
@@ -72,7 +71,7 @@ class JobRunner:
     @property
     def busy(self) -> bool:
         """True while a job runs, or waits for its turn or its time, or may be found to."""
-        return bool(self._running) or self._waiting or self._looking or self._wake.is_set()
+        return bool(self._running) or self._waiting or self._wake.is_set()
 
     def start(self) -> None:
         """Take up what is queued, and whatever `wake` announces."""
@@ -126,14 +125,13 @@ class JobRunner:
     async def _dispatch(self) -> None:
         while not self._stopped.is_set():
             # Cleared before the look, so that a job queued during it is looked for again.
-            self._looking = True
             self._wake.clear()
+            self._waiting = True
             seconds = HEARTBEAT_SECONDS
             try:
                 while not self._stopped.is_set() and (job := await self._claim()) is not None:
                     self._begin(job)
                 seconds = await self._seconds_to_next()
-                self._looking = False
             except DatabaseBusyError as error:
                 log.warning("Jobs have to wait: %s", error)
             with suppress(TimeoutError):
