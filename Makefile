@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-PYTEST := $(BIN)/pytest --numprocesses auto --dist
+PARALLEL := --numprocesses auto
 TORTURE := tests/crash tests/durability tests/e2e/test_kill_real_work.py \
 	tests/sandbox/test_conformance.py tests/sandbox/test_killed_parent.py \
 	tests/trainers/test_checkpoints_resume.py
@@ -16,13 +16,13 @@ demo: .venv/ready  ## teach unseen projects and measure what is remembered
 	$(BIN)/rune demo
 
 test: .venv/ready-llama  ## every test but the torture
-	$(PYTEST) loadfile $(TORTURE:%=--ignore=%) --ignore=tests/inference/with_vllm
+	$(BIN)/pytest $(PARALLEL) --dist loadfile $(TORTURE:%=--ignore=%) --ignore=tests/inference/with_vllm
 
 test-vllm: .venv/ready $(RUNE_VLLM_PYTHON)  ## the vLLM back-end against a real server, on the CPU
 	RUNE_VLLM_PYTHON=$(RUNE_VLLM_PYTHON) $(BIN)/pytest $(VLLM)
 
 torture: .venv/ready  ## kill -9, power cuts, crowds, and every attack on the sandbox
-	$(PYTEST) worksteal $(TORTURE)
+	$(BIN)/pytest $(PARALLEL) --dist worksteal $(TORTURE)
 
 lint: .venv/ready  ## style, types, layers
 	$(BIN)/ruff check .
@@ -42,7 +42,7 @@ bench: .venv/ready  ## the figures in the documentation
 bench-training: .venv/ready  ## training beside TRL and Transformers' Trainer, which are installed for it
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
 	$(BIN)/python -m benchmarks.training
-	$(BIN)/python -m benchmarks.training --model qwen-0.5b-shape --steps 4 --repeats 2 --nf4 2
+	$(BIN)/python -m benchmarks.training --model qwen-0.5b-shape --steps 10 --repeats 2 --nf4 2
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

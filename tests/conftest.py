@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from rune_engine.config import RuneConfig, load_config
+
+# Read by torch as it loads, here and in the processes that tests start: threads that spin beside
+# another worker's take ten times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture

@@ -18,17 +18,14 @@ import json
 import random
 import statistics
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 from llama_cpp import Llama
 
 from benchmarks.serving.random_models import NANO, SHAPES, make_adapter, make_base
+from benchmarks.serving.side import Side, compared
 from rune_engine.config import ServingSettings
 from rune_engine.gguf.checks import check_base
 from rune_engine.inference.llama import LlamaProvider
@@ -39,36 +36,6 @@ from rune_engine.inference.provider import AdapterRef, Generation, GenerationReq
 CONTEXT = 1024
 FLEET, BUDGET_FOR = 200, 25
 WORDS = ("sort", "the", "rows", "by", "key", "then", "merge", "pairs", "of", "names", "into", "one")
-
-
-@dataclass
-class Side:
-    """What one side of a comparison took, call by call, in seconds."""
-
-    wall: list[float] = field(default_factory=list)
-    cpu: list[float] = field(default_factory=list)
-    tokens: int = 0
-
-    @contextmanager
-    def timed(self, worker: psutil.Process | None = None) -> Iterator[None]:
-        cpu, wall = _cpu(worker), time.perf_counter()
-        yield
-        self.wall.append(time.perf_counter() - wall)
-        self.cpu.append(_cpu(worker) - cpu)
-
-    def told(self) -> dict[str, float]:
-        return {
-            "tokens_per_second": self.tokens / sum(self.wall),
-            "tokens_per_cpu_second": self.tokens / max(sum(self.cpu), 1e-9),
-        }
-
-
-def _cpu(worker: psutil.Process | None) -> float:
-    used = time.process_time()
-    if worker is not None:
-        times = worker.cpu_times()
-        used += times.user + times.system
-    return used
 
 
 class Bench:
@@ -196,10 +163,10 @@ async def one_at_a_time(bench: Bench) -> dict[str, Any]:
     tokens = 24 if bench.large else 64
     try:
         await provider.generate([GenerationRequest(prompt="a", max_tokens=1)])
-        worker = psutil.Process(provider.status().worker_pids[0])
+        workers = provider.status().worker_pids
 
         async def by_rune(request: GenerationRequest) -> None:
-            with rune.timed(worker):
+            with rune.timed(workers):
                 [answer] = await provider.generate([request])
             rune.tokens += answer.completion_tokens
 
@@ -216,7 +183,7 @@ async def one_at_a_time(bench: Bench) -> dict[str, Any]:
     finally:
         await provider.close()
         llama.close()
-    return _compared(rune, direct)
+    return compared(rune, direct)
 
 
 async def batches(bench: Bench) -> dict[str, Any]:
@@ -226,11 +193,11 @@ async def batches(bench: Bench) -> dict[str, Any]:
     tokens = 12 if bench.large else 64
     try:
         await provider.generate([GenerationRequest(prompt="a", max_tokens=1)])
-        worker = psutil.Process(provider.status().worker_pids[0])
+        workers = provider.status().worker_pids
         for _ in range(max(2, bench.repeats // 6)):
             prompts = [bench.words(24) for _ in range(8)]
             requests = [GenerationRequest(prompt=p, max_tokens=tokens) for p in prompts]
-            with rune.timed(worker):
+            with rune.timed(workers):
                 answers = await provider.generate(requests)
             rune.tokens += sum(answer.completion_tokens for answer in answers)
             ids = [bench.text.tokens(request) for request in requests]
@@ -238,7 +205,7 @@ async def batches(bench: Bench) -> dict[str, Any]:
                 direct.tokens += bare.run(ids, tokens)
     finally:
         await provider.close()
-    return _compared(rune, direct)
+    return compared(rune, direct)
 
 
 class BareBatch:
@@ -311,8 +278,8 @@ async def fleet(bench: Bench) -> dict[str, Any]:
                 weights = [1 / rank for rank in range(1, count + 1)]
                 chosen = bench.chance.choices(refs[:count], weights, k=10)
                 await provider.generate([request], adapter=chosen[0])
-                worker = psutil.Process(provider.status().worker_pids[0])
-                with side.timed(worker):
+                workers = provider.status().worker_pids
+                with side.timed(workers):
                     for ref in chosen:
                         [answer] = await provider.generate([request], adapter=ref)
                         wrong += answer.text != first[ref.id]
@@ -320,7 +287,7 @@ async def fleet(bench: Bench) -> dict[str, Any]:
     finally:
         for provider in providers:
             await provider.close()
-    told = _compared(many, few)
+    told = compared(many, few)
     return {"adapters_200": told["rune"], "adapters_25": told["direct"]} | {
         "ratio": told["ratio"],
         "ratio_cpu": told["ratio_cpu"],
@@ -339,16 +306,6 @@ async def _first_answers(
         return {ref.id: (await provider.generate([request], adapter=ref))[0].text for ref in refs}
     finally:
         await provider.close()
-
-
-def _compared(rune: Side, direct: Side) -> dict[str, Any]:
-    ours, theirs = rune.told(), direct.told()
-    return {
-        "rune": ours,
-        "direct": theirs,
-        "ratio": ours["tokens_per_second"] / theirs["tokens_per_second"],
-        "ratio_cpu": ours["tokens_per_cpu_second"] / theirs["tokens_per_cpu_second"],
-    }
 
 
 def measure(

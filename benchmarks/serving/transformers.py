@@ -18,13 +18,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from benchmarks.serving.random_models import NANO, SHAPES, make_adapter, make_base
+from benchmarks.serving.side import Side, compared
 from rune_engine.config import ServingSettings
 from rune_engine.inference.provider import (
     AdapterRef,
@@ -41,21 +40,6 @@ END = 2
 WORDS = ("sort", "the", "rows", "by", "key", "then", "merge", "pairs", "of", "names", "into", "one")
 
 
-@dataclass
-class Side:
-    """What one side of a comparison took."""
-
-    wall: list[float] = field(default_factory=list)
-    cpu: list[float] = field(default_factory=list)
-    tokens: int = 0
-
-    def per_second(self) -> dict[str, float]:
-        return {
-            "tokens_per_second": round(self.tokens / sum(self.wall), 2),
-            "tokens_per_cpu_second": round(self.tokens / max(sum(self.cpu), 1e-9), 2),
-        }
-
-
 class Measured:
     """One provider, and its calls on a clock."""
 
@@ -66,35 +50,10 @@ class Measured:
     async def call(
         self, side: Side, requests: Sequence[GenerationRequest], adapter: AdapterRef | None = None
     ) -> list[Generation]:
-        with _Clock(side, self.provider.status().worker_pids):
+        with side.timed(self.provider.status().worker_pids):
             answers = await self.provider.generate(requests, adapter=adapter)
         side.tokens += sum(answer.completion_tokens for answer in answers)
         return answers
-
-
-class _Clock:
-    def __init__(self, side: Side, pids: Sequence[int]) -> None:
-        self._side = side
-        self._processes = [psutil.Process(), *(psutil.Process(pid) for pid in pids)]
-
-    def __enter__(self) -> None:
-        self._cpu, self._wall = self._used(), time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self._side.wall.append(time.perf_counter() - self._wall)
-        self._side.cpu.append(self._used() - self._cpu)
-
-    def _used(self) -> float:
-        return sum(_cpu_seconds(process) for process in self._processes)
-
-
-def _cpu_seconds(process: psutil.Process) -> float:
-    """What a process has used: by its threads' own clocks where the system tells them."""
-    try:
-        threads = list(Path(f"/proc/{process.pid}/task").glob("*/schedstat"))
-        return sum(int(path.read_text().split()[0]) for path in threads) / 1e9
-    except (OSError, IndexError):
-        return float(sum(process.cpu_times()[:2]))
 
 
 class Direct:
@@ -117,7 +76,7 @@ class Direct:
     def generate(self, side: Side, texts: Sequence[str], tokens: int) -> None:
         import torch
 
-        with _Clock(side, ()), torch.inference_mode():
+        with side.timed(), torch.inference_mode():
             made = self._tokenizer(
                 list(texts), return_tensors="pt", padding=True, padding_side="left"
             ).to(self._model.device)
@@ -195,16 +154,7 @@ async def tokens(rune: Measured, direct: Direct, rows: int, new: int, times: int
         ]
         for call in calls if turn % 2 else calls[::-1]:
             await call()
-    rune_figures, direct_figures = ours.per_second(), theirs.per_second()
-    return {
-        "rows": rows,
-        "rune": rune_figures,
-        "generate": direct_figures,
-        **{
-            f"{key}_ratio": round(rune_figures[key] / direct_figures[key], 3)
-            for key in rune_figures
-        },
-    }
+    return {"rows": rows, **compared(ours, theirs)}
 
 
 async def retries(
@@ -231,7 +181,7 @@ async def retries(
         "new_tokens": new,
         "seconds_per_attempt": {name: round(value, 3) for name, value in wall.items()},
         "ratio": round(sum(sides["without"].wall) / sum(sides["with"].wall), 2),
-        "cpu_ratio": round(cpu["without"] / cpu["with"], 2),
+        "ratio_cpu": round(cpu["without"] / cpu["with"], 2),
     }
 
 
@@ -282,10 +232,7 @@ async def fleet(
         "adapters_used": len(answers),
         "distinct_answers": len({answer.text for answer in answers.values()}),
         "wrong_answers": wrong,
-        "many": many.per_second(),
-        "few": few.per_second(),
-        "ratio": round(many.tokens / sum(many.wall) / (few.tokens / sum(few.wall)), 3),
-        "cpu_ratio": round(many.tokens / sum(many.cpu) / (few.tokens / sum(few.cpu)), 3),
+        **compared(many, few),
     }
 
 

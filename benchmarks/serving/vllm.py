@@ -32,13 +32,15 @@ import httpx
 
 import base_models
 from rune_engine.inference.provider import AdapterRef, GenerationRequest
+from rune_engine.inference.vllm.base_shapes import module_shapes
 from rune_engine.inference.vllm.command import ServerSettings
 from rune_engine.inference.vllm.launch import ServerProcess
+from rune_engine.inference.vllm.mixing import make_zeros
 from rune_engine.inference.vllm.provider import VllmProvider
 
 MODEL = base_models.shipped()[0]
 CONCURRENCY = (1, 8)
-ROUNDS = 24
+ROUNDS = 48
 TOKENS = 64
 WAIT_SECONDS = 600.0
 LISTED, ZEROS = "bench", "zeros"
@@ -67,7 +69,7 @@ def measure(
         _served(found, python, name) as url,
     ):
         adapter = make_adapter(found.path, found.id, Path(name) / LISTED)
-        make_adapter(found.path, found.id, Path(name) / ZEROS, std=0.0)
+        make_zeros(Path(name) / ZEROS, found.id, module_shapes(found.path))
         return asyncio.run(_measure(url, found, adapter, Path(name), (rounds, concurrency, tokens)))
 
 
@@ -80,7 +82,7 @@ def _served(found: base_models.BaseModelFolder, python: str, folder: str) -> Ite
         yield settings.url
 
 
-def make_adapter(base: Path, base_model_id: str, folder: Path, *, std: float = 0.01) -> AdapterRef:
+def make_adapter(base: Path, base_model_id: str, folder: Path) -> AdapterRef:
     """A random adapter of rank 8 on every projection."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -91,7 +93,7 @@ def make_adapter(base: Path, base_model_id: str, folder: Path, *, std: float = 0
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), lora)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=std)
+            torch.nn.init.normal_(parameter, std=0.01)
     model.save_pretrained(folder)
     weights = (folder / "adapter_model.safetensors").read_bytes()
     return AdapterRef("bench", folder, hashlib.sha256(weights).hexdigest(), base_model_id)

@@ -70,7 +70,7 @@ class JobRunner:
 
     @property
     def busy(self) -> bool:
-        """True while a job runs, or waits for its turn or its time."""
+        """True while a job runs, or waits for its turn or its time, or may be found to."""
         return bool(self._running) or self._waiting or self._wake.is_set()
 
     def start(self) -> None:
@@ -126,6 +126,7 @@ class JobRunner:
         while not self._stopped.is_set():
             # Cleared before the look, so that a job queued during it is looked for again.
             self._wake.clear()
+            self._waiting = True
             seconds = HEARTBEAT_SECONDS
             try:
                 while not self._stopped.is_set() and (job := await self._claim()) is not None:

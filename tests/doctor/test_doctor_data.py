@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -348,8 +349,11 @@ def test_a_home_that_is_being_written_to_is_not_taken_for_damaged(
     writer.start()
     try:
         reports = [examine(config) for _ in range(8)]
+        deadline = time.monotonic() + 60
+        while reports[-1].adapters == reports[0].adapters and time.monotonic() < deadline:
+            reports.append(examine(config))
     finally:
         done.set()
         writer.join(60)
-    assert [report.findings for report in reports] == [[]] * 8
+    assert not any(report.findings for report in reports)
     assert reports[-1].adapters > reports[0].adapters >= 4

@@ -57,10 +57,15 @@ class Ollama:
         return bool(self.models[model].get("adapters"))
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128
+    """The default of 5 lets the system reset connections when a whole test asks at once."""
+
+
 def start(ollama: Ollama) -> ThreadingHTTPServer:
     """Let it listen, on a port of its own, until `shutdown` or the end of the tests."""
     handler = type("Handler", (_Handler,), {"ollama": ollama})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = _Server(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     ollama.url = f"http://127.0.0.1:{server.server_address[1]}"

@@ -19,6 +19,7 @@ import pytest
 
 from rune_engine.config import SandboxLimits
 from rune_engine.sandbox import Sandbox, zygote
+from rune_engine.sandbox.inside import project
 from rune_engine.sandbox.process import run_isolated
 from rune_engine.sandbox.tiers import available, choose
 
@@ -206,14 +207,14 @@ async def test_an_interpreter_that_root_alone_may_read_is_named(tmp_path: Path) 
 
 async def test_a_project_makes_processes_in_its_own_space_only(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text("PRICE = 7")
-    code = """
+    code = f"""
 import os, subprocess, sys
 run = lambda text: subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
-print(run("import sys; sys.path[:0] = ['/rune/work']; import shop; print(shop.PRICE)").stdout)
-print(open("/rune/tests/inner/test_it.py").read())
-open("/rune/work/new.py", "w").close()
+print(run("import sys; sys.path[:0] = [{project.WORK!r}]; import shop; print(shop.PRICE)").stdout)
+print(open("{project.TESTS}/inner/test_it.py").read())
+open("{project.WORK}/new.py", "w").close()
 try:
-    open("/rune/tests/new.py", "w")
+    open("{project.TESTS}/new.py", "w")
 except OSError:
     print("refused")
 if os.fork() == 0:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from rune_engine.inference.vllm.server import VllmServer
 
-_PROMPT = "def main(arguments: list[str]) -> int:\n    "
+PROMPT = "def main(arguments: list[str]) -> int:\n    "
 _TOKENS = 16
 _SMALLEST_TOLERANCE = 1e-4
 
@@ -36,7 +36,7 @@ async def ask(server: VllmServer, model: str) -> Canary:
     answer = await server.complete(
         {
             "model": model,
-            "prompt": _PROMPT,
+            "prompt": PROMPT,
             "max_tokens": _TOKENS,
             "temperature": 0.0,
             "repetition_penalty": 1.0,

@@ -1,6 +1,6 @@
 """A vLLM server as a child process: started, waited for, told to end. Nothing is left of it.
 
-Knows processes and one health endpoint; nothing of adapters. Blocks.
+Knows processes, and two requests that tell whether it is up; nothing of adapters. Blocks.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ import time
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from rune_engine.errors import BackendUnavailableError, InvalidInputError
+from rune_engine.inference.vllm.canary import PROMPT
 from rune_engine.inference.vllm.command import HOST, ServerSettings, command, environment
 
 _POLL_SECONDS = 0.25
 _END_SECONDS = 20.0
 _TAIL_LINES = 15
-_FIRST_PROMPT = "def main(arguments: list[str]) -> int:"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -78,14 +79,15 @@ class ServerProcess:
         """
         deadline = time.monotonic() + seconds
         with httpx.Client(base_url=self._settings.url, trust_env=False, timeout=5.0) as client:
-            while not _is_healthy(client):
+            while not _succeeds(client, "GET", "/health"):
                 if self._process.poll() is not None:
                     raise self._failure(f"ended with status {self._process.returncode}")
                 if time.monotonic() >= deadline:
                     raise self._failure(f"was not ready after {seconds:.0f} s")
                 time.sleep(_POLL_SECONDS)
+            body = {"model": self._settings.base_model_id, "prompt": PROMPT, "max_tokens": 2}
             left = max(5.0, deadline - time.monotonic())
-            if not _answers(client, self._settings.base_model_id, left):
+            if not _succeeds(client, "POST", "/v1/completions", json=body, timeout=left):
                 raise self._failure("is healthy, but does not answer")
 
     def wait(self) -> None:
@@ -117,17 +119,9 @@ class ServerProcess:
         )
 
 
-def _is_healthy(client: httpx.Client) -> bool:
+def _succeeds(client: httpx.Client, method: str, path: str, **options: Any) -> bool:
     try:
-        return client.get("/health").is_success
-    except httpx.TransportError:
-        return False
-
-
-def _answers(client: httpx.Client, model: str, seconds: float) -> bool:
-    body = {"model": model, "prompt": _FIRST_PROMPT, "max_tokens": 2, "temperature": 0}
-    try:
-        return client.post("/v1/completions", json=body, timeout=seconds).is_success
+        return client.request(method, path, **options).is_success
     except httpx.TransportError:
         return False
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -48,14 +47,16 @@ class Names:
         self._plain = 0
         self._with_adapters = 0
         self._no_plain = asyncio.Event()
-        self._adapter_at = -math.inf
+        self._zeros_until = 0.0
 
     @asynccontextmanager
     async def using(self, adapter: AdapterRef | None) -> AsyncIterator[str]:
         """The name for a request with `adapter`, or none; it is valid for the time of the block."""
-        wanted = adapter or (self._zeros if self._meets_adapters() else None)
+        now = time.monotonic()
         if adapter is not None:
-            self._adapter_at = time.monotonic()
+            self._zeros_until = now + _SOON_SECONDS
+        meets_adapters = self._with_adapters > 0 or now < self._zeros_until
+        wanted = adapter or (self._zeros if meets_adapters else None)
         if wanted is None:
             async with self._without() as name:
                 yield name
@@ -65,10 +66,6 @@ class Names:
         else:
             async with self._apart(wanted) as name:
                 yield name
-
-    def _meets_adapters(self) -> bool:
-        soon = time.monotonic() - self._adapter_at < _SOON_SECONDS
-        return self._with_adapters > 0 or soon
 
     @asynccontextmanager
     async def _without(self) -> AsyncIterator[str]:
