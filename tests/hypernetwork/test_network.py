@@ -16,16 +16,19 @@ from trainers.hypernetwork import files
 from trainers.hypernetwork import network as networks
 from trainers.hypernetwork.objective import Judge, divergence, mean_cosine, reconstruction
 from trainers.hypernetwork.rows import Rows
-from trainers.hypernetwork.settings import EncoderKind, HypernetworkSettings, Kind
+from trainers.hypernetwork.settings import EncoderKind, HeadsKind, HypernetworkSettings, Kind
 from trainers.hypernetwork.teacher import Told
 
 WIDTH, OUTPUTS, VOCABULARY, KNOWN = 24, 12, 40, 16
 ENCODERS: tuple[EncoderKind, ...] = ("perceiver", "mean", "hierarchical", "recurrent")
 
 
-def settings(kind: Kind = "refined", encoder: EncoderKind = "perceiver") -> HypernetworkSettings:
+def settings(
+    kind: Kind = "refined", encoder: EncoderKind = "perceiver", heads_kind: HeadsKind = "rows"
+) -> HypernetworkSettings:
     return HypernetworkSettings(
         kind=kind,
+        heads_kind=heads_kind,
         base_model_id="tiny",
         targets=("layers.1.mlp.down_proj",),
         epsilon=1e-6,
@@ -84,10 +87,15 @@ def test_a_refined_network_starts_as_the_closed_form(
     assert float(error) < 1e-3
 
 
-@pytest.mark.parametrize("kind", ["refined", "scratch"])
+@pytest.mark.parametrize(
+    ("kind", "heads_kind"),
+    [("refined", "rows"), ("scratch", "ranks"), ("scratch", "pointers"), ("scratch", "rows")],
+)
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_every_part_of_a_network_learns(kind: Kind, encoder: EncoderKind, known: Known) -> None:
-    network = networks.make(settings(kind, encoder), known)
+def test_every_part_of_a_network_learns(
+    kind: Kind, heads_kind: HeadsKind, encoder: EncoderKind, known: Known
+) -> None:
+    network = networks.make(settings(kind, encoder, heads_kind), known)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3)
     for _ in range(2):  # what lies behind a layer of zeros has no gradient in the first step
         optimizer.zero_grad()
@@ -117,9 +125,22 @@ def test_a_target_that_no_pass_has_read_for_is_refused(targets: tuple[str, ...])
         HypernetworkSettings.model_validate({**settings().model_dump(), "targets": targets})
 
 
-def test_other_rows_make_another_update(known: Known) -> None:
-    network = networks.make(settings("scratch"), known)
+@pytest.mark.parametrize("heads_kind", ["ranks", "pointers", "rows"])
+def test_other_rows_make_another_update(heads_kind: HeadsKind, known: Known) -> None:
+    network = networks.make(settings("scratch", heads_kind=heads_kind), known)
     assert float(mean_cosine([network(rows()), network(rows())])) < 0.999
+
+
+@pytest.mark.parametrize("heads_kind", ["ranks", "pointers", "rows"])
+def test_an_update_from_scratch_is_cut_to_its_rank(heads_kind: HeadsKind, known: Known) -> None:
+    network, taught = networks.make(settings("scratch", heads_kind=heads_kind), known), rows()
+    made = network.distill(taught)
+    assert made.a.shape == (6, WIDTH) and made.b.shape == (OUTPUTS, 6)
+    whole, moves = network(taught).detach(), taught.keys @ network(taught).detach().T
+    left = (made.moves(taught.keys) - moves).square().sum()
+    best = torch.linalg.svdvals(moves)[6:].square().sum()
+    assert float(left) <= float(best) * 1.01 + 1e-4 * float(moves.square().sum())
+    assert whole.shape == (OUTPUTS, WIDTH)
 
 
 def test_the_rows_of_some_attempts_are_theirs() -> None:

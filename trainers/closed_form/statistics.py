@@ -89,8 +89,18 @@ def solve(taught: Statistics, known: Tensor, ridge: float, strength: float, rank
     gram = taught.gram + ridge * known
     gram.diagonal().add_(STEADYING * gram.diagonal().mean())
     update = torch.cholesky_solve(taught.cross.T, torch.linalg.cholesky(gram)).T
-    b = _directions(update @ taught.cross.T, rank)  # update @ gram @ update.T
-    return LowRank(strength * b.float(), (b.T @ update).float())
+    return cut(update, gram, rank).scaled(strength)
+
+
+def cut(update: Tensor, gram: Tensor, rank: int) -> LowRank:
+    """The update of this rank that differs least in what it does to rows, float64.
+
+    Args:
+        update: [outputs, width].
+        gram: K^T K of the rows' keys, [width, width].
+    """
+    b = _directions(update @ gram @ update.T, rank)
+    return LowRank(b.float(), (b.T @ update).float())
 
 
 @dataclass(frozen=True, slots=True)

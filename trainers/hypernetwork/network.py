@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from trainers.closed_form.choosing import is_wide
 from trainers.closed_form.known import Known
 from trainers.closed_form.statistics import LowRank, Products, Statistics, solve
 from trainers.hypernetwork.encoders import Attention, make_encoder
+from trainers.hypernetwork.heads import BEND, Pointers, Ranks, Writes
 from trainers.hypernetwork.rows import Rows
-from trainers.hypernetwork.settings import HypernetworkSettings
+from trainers.hypernetwork.settings import HeadsKind, HypernetworkSettings
 
 
 class Features(nn.Module):
@@ -62,8 +62,8 @@ class Refined(nn.Module):
         self.value = _zero(nn.Linear(hidden, settings.outputs))
         self.log_ridge = nn.Parameter(torch.tensor(settings.ridge).log())
         self.log_strength = nn.Parameter(torch.tensor(settings.strength).log())
-        self.bend_from = nn.Parameter(torch.randn(width, _BEND) / width**0.5)
-        self.bend_to = nn.Parameter(torch.zeros(_BEND, width))
+        self.bend_from = nn.Parameter(torch.randn(width, BEND) / width**0.5)
+        self.bend_to = nn.Parameter(torch.zeros(BEND, width))
 
     def forward(self, rows: Rows) -> torch.Tensor:
         """The update, [outputs, width], of any rank."""
@@ -97,7 +97,7 @@ class Refined(nn.Module):
         root = (2 * torch.sigmoid(self.gate(told))).sqrt()
         size = rows.keys.norm(dim=-1, keepdim=True) / rows.keys.shape[-1] ** 0.5
         keys = rows.keys + size * self.key(told)
-        strength = self.log_strength.exp() / _unit(rows, self.settings.epsilon)
+        strength = self.log_strength.exp() / rows.unit(self.settings.epsilon)
         values = strength * (rows.values + self.value(told))
         ridge = self.log_ridge.exp()
         known = self.known + (self.known @ self.bend_from) @ self.bend_to
@@ -105,75 +105,41 @@ class Refined(nn.Module):
 
 
 class Scratch(nn.Module):
-    """Latents, of each of which a pair of heads makes a rank: a row of A and a column of B.
-
-    Where `copies` is set, each latent also points at rows, whose keys and values are added.
+    """Rows are read, and heads make an update of them: see `heads`.
 
     Args:
-        known: what the base model knows; only its size is used, so that a row of A begins as
-            large as a key.
+        known: what the base model knows; only its size is used.
     """
 
     def __init__(self, settings: HypernetworkSettings, known: Known) -> None:
         super().__init__()
         self.settings = settings
-        hidden, width = settings.hidden, settings.width
         self.features = Features(settings)
         self.encoder = make_encoder(settings)
-        self.rank_a = nn.Linear(hidden, width)
-        self.rank_b = nn.Linear(hidden, settings.outputs)
-        self.norm = nn.LayerNorm(hidden)
-        self.log_scale = nn.Parameter(torch.tensor(0.0))
-        if settings.copies:
-            self.asks = nn.Linear(hidden, hidden, bias=False)
-            self.answers = nn.Linear(hidden, hidden, bias=False)
-            # Sharp enough to point: a mean over all rows is nearly the same in every project.
-            for layer in (self.asks, self.answers):
-                nn.init.normal_(layer.weight, std=2.0 / hidden**0.5)
-            self.bend_from = nn.Parameter(torch.randn(width, _BEND) / width**0.5)
-            self.bend_to = nn.Parameter(torch.zeros(_BEND, width))
-            self.log_copy = nn.Parameter(torch.tensor(0.0))
-        self.key_size: torch.Tensor
-        mean_square = known.rows.square().sum() + known.rest * width
-        self.register_buffer("key_size", mean_square.float().sqrt())
+        self.made = _HEADS[settings.heads_kind](settings, known)
 
     def forward(self, rows: Rows) -> torch.Tensor:
         """The update, [outputs, width]."""
-        made = self._made(rows)
-        return made.b @ made.a
+        update: torch.Tensor = self.made(*self._read(rows), rows)
+        return update
 
     @torch.no_grad()
     def distill(self, rows: Rows) -> LowRank:
-        """The update as the heads make it, a rank a latent."""
-        return self._made(rows)
+        """The update, of the adapters' rank."""
+        return self.made.distill(*self._read(rows), rows)
 
-    def _made(self, rows: Rows) -> LowRank:
+    def _read(self, rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
         told = self.features(rows)
-        latents = self.norm(self.encoder(told, rows.chunks))
-        a = F.normalize(self.rank_a(latents), dim=-1)
-        b = self.log_scale.exp() * self.rank_b(latents)
-        if self.settings.copies:
-            scores = self.asks(latents) @ self.answers(told).T / told.shape[-1] ** 0.5
-            shares = scores.softmax(-1)
-            keys = shares @ rows.keys
-            a = a + F.normalize(keys + (keys @ self.bend_from) @ self.bend_to, dim=-1)
-            size = _unit(rows, self.settings.epsilon)
-            b = b + self.log_copy.exp() * (shares @ rows.values) / size
-        return LowRank(b.T, a / self.key_size)
+        return told, self.encoder(told, rows.chunks)
 
 
-_BEND = 64
-"""Rank of what is learnt about what the base model knows."""
+_HEADS: Mapping[HeadsKind, Callable[[HypernetworkSettings, Known], Ranks | Writes]] = {
+    "ranks": Ranks,
+    "pointers": Pointers,
+    "rows": Writes,
+}
 _STEADYING = 1e-5
 """As in `statistics`; float32 needs more of it."""
-
-
-def _unit(rows: Rows, epsilon: float) -> torch.Tensor:
-    """By how many nats a value raises its own token's margin; see `Output.unit`."""
-    size = (rows.states.square().mean(-1) + epsilon).sqrt()
-    nats = rows.values.square().sum(-1) / size
-    surprising = rows.losses > math.log(2)
-    return (nats[surprising] if surprising.any() else nats).mean().clamp(min=1e-9)
 
 
 def _zero(layer: nn.Linear) -> nn.Linear:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,6 +42,13 @@ class Rows:
     def trajectories(self) -> int:
         """How many there are."""
         return int(self.chunks[-1]) + 1
+
+    def unit(self, epsilon: float) -> torch.Tensor:
+        """By how many nats a value raises its own token's margin; see `Output.unit`."""
+        size = (self.states.square().mean(-1) + epsilon).sqrt()
+        nats = self.values.square().sum(-1) / size
+        surprising = self.losses > math.log(2)
+        return (nats[surprising] if surprising.any() else nats).mean().clamp(min=1e-9)
 
     def of_chunks(self, wanted: Sequence[int]) -> Rows:
         """The rows of some trajectories."""

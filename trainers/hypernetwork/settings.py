@@ -10,6 +10,7 @@ from trainers.closed_form.base_files import BaseShape
 
 EncoderKind = Literal["perceiver", "mean", "hierarchical", "recurrent"]
 Kind = Literal["refined", "scratch"]
+HeadsKind = Literal["ranks", "pointers", "rows"]
 
 
 class HypernetworkSettings(BaseModel):
@@ -25,11 +26,11 @@ class HypernetworkSettings(BaseModel):
         epsilon: of the base model's final norm.
         known: rows of what the base model knows.
         encoder: how a project's rows become latents.
-        latents: how many; a scratch network makes a rank of each.
+        latents: how many; some heads make a rank of each.
         hidden: the network's own width.
         blocks: of the encoder.
         rank: of the adapters.
-        copies: of a scratch network, whether a rank may be copied from rows that it points at.
+        heads_kind: of a scratch network, what makes its update; see `heads`.
         ridge: of the closed form that a refined network starts as.
         strength: of that, in nats; see `ClosedFormSettings`.
     """
@@ -49,7 +50,7 @@ class HypernetworkSettings(BaseModel):
     heads: int = Field(default=4, ge=1)
     blocks: int = Field(default=2, ge=1)
     rank: int = Field(default=32, ge=1)
-    copies: bool = True
+    heads_kind: HeadsKind = "rows"
     ridge: float = Field(default=30.0, gt=0)
     strength: float = Field(default=60.0, gt=0)
 

@@ -227,7 +227,7 @@ def main() -> None:
     parser.add_argument("--tracking", type=Path, help="MLflow's SQLite file")
     parser.add_argument("--kind", choices=("refined", "scratch"), default="refined")
     parser.add_argument("--encoder", default="perceiver")
-    parser.add_argument("--copies", type=int, choices=(0, 1), default=1)
+    parser.add_argument("--heads-kind", choices=("ranks", "pointers", "rows"), default="rows")
     parser.add_argument("--rank", type=int, default=32)
     parser.add_argument("--hidden", type=int, default=192)
     for name, value in Plan().model_dump().items():
@@ -247,7 +247,7 @@ def main() -> None:
         encoder=options.encoder,
         latents=options.rank if options.kind == "scratch" else 64,
         hidden=options.hidden,
-        copies=bool(options.copies),
+        heads_kind=options.heads_kind,
         rank=options.rank,
     )
     training = Training(base.path, options.out, shelf, settings, plan, options.direct)

@@ -1,0 +1,132 @@
+"""How a hypernetwork from scratch makes an update of what it has read; none knows the closed form.
+
+    ranks     each latent becomes a row of A and a column of B
+    pointers  each latent also points at rows, whose keys and values are added to it
+    rows      each row is written into one matrix, which is cut to the adapter's rank
+
+The last one is a fast weight programmer (Schmidhuber 1992; Schlag et al. 2021): a sum of outer
+products whose gates, keys and values are learnt, with a learnt metric between keys.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainers.closed_form.known import Known
+from trainers.closed_form.statistics import LowRank, cut
+from trainers.hypernetwork.encoders import Attention
+from trainers.hypernetwork.rows import Rows
+from trainers.hypernetwork.settings import HypernetworkSettings
+
+BEND = 64
+"""Rank of what is learnt about what the base model knows."""
+
+
+class Ranks(nn.Module):
+    """A pair of heads makes a rank of each latent.
+
+    Args:
+        known: what the base model knows; only its size is used, so that a row of A begins as
+            large as a key.
+    """
+
+    def __init__(self, settings: HypernetworkSettings, known: Known) -> None:
+        super().__init__()
+        self.rank_a = nn.Linear(settings.hidden, settings.width)
+        self.rank_b = nn.Linear(settings.hidden, settings.outputs)
+        self.norm = nn.LayerNorm(settings.hidden)
+        self.log_scale = nn.Parameter(torch.tensor(0.0))
+        self.key_size: Tensor
+        self.register_buffer("key_size", _size(known))
+
+    def forward(self, told: Tensor, latents: Tensor, rows: Rows) -> Tensor:
+        """The update, [outputs, width]."""
+        made = self.distill(told, latents, rows)
+        return made.b @ made.a
+
+    def distill(self, told: Tensor, latents: Tensor, rows: Rows) -> LowRank:
+        """The update, a rank a latent."""
+        a, b = self._pairs(told, self.norm(latents), rows)
+        return LowRank(b.T, a / self.key_size)
+
+    def _pairs(self, told: Tensor, latents: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+        a = F.normalize(self.rank_a(latents), dim=-1)
+        return a, self.log_scale.exp() * self.rank_b(latents)
+
+
+class Pointers(Ranks):
+    """Latents point at rows by attention, and take their keys and values."""
+
+    def __init__(self, settings: HypernetworkSettings, known: Known) -> None:
+        super().__init__(settings, known)
+        hidden, width = settings.hidden, settings.width
+        self.asks = nn.Linear(hidden, hidden, bias=False)
+        self.answers = nn.Linear(hidden, hidden, bias=False)
+        # Sharp enough to point: a mean over all rows is nearly the same in every project.
+        for layer in (self.asks, self.answers):
+            nn.init.normal_(layer.weight, std=2.0 / hidden**0.5)
+        self.bend_from = nn.Parameter(torch.randn(width, BEND) / width**0.5)
+        self.bend_to = nn.Parameter(torch.zeros(BEND, width))
+        self.log_copy = nn.Parameter(torch.tensor(0.0))
+        self._epsilon = settings.epsilon
+
+    def _pairs(self, told: Tensor, latents: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+        a, b = super()._pairs(told, latents, rows)
+        scores = self.asks(latents) @ self.answers(told).T / told.shape[-1] ** 0.5
+        shares = scores.softmax(-1)
+        keys = shares @ rows.keys
+        a = a + F.normalize(keys + (keys @ self.bend_from) @ self.bend_to, dim=-1)
+        copied = (shares @ rows.values) / rows.unit(self._epsilon)
+        return a, b + self.log_copy.exp() * copied
+
+
+class Writes(nn.Module):
+    """Every row is written, as hard as its gate says.
+
+    Args:
+        known: as of `Ranks`.
+    """
+
+    def __init__(self, settings: HypernetworkSettings, known: Known) -> None:
+        super().__init__()
+        hidden, width, outputs = settings.hidden, settings.width, settings.outputs
+        self._rank = settings.rank
+        self.context = Attention(hidden, settings.heads)
+        self.gate = nn.Linear(hidden, 1)
+        self.key = nn.Linear(hidden, width)
+        self.value = nn.Linear(hidden, outputs)
+        self.right = nn.Linear(outputs, outputs, bias=False)
+        self.metric = nn.Parameter(torch.eye(width))
+        self.log_scale = nn.Parameter(torch.tensor(_FIRST_SCALE).log())
+        self.key_size: Tensor
+        self.register_buffer("key_size", _size(known))
+
+    def forward(self, told: Tensor, latents: Tensor, rows: Rows) -> Tensor:
+        """The update, [outputs, width]."""
+        keys, values = self._written(told, latents, rows)
+        return values.T @ keys @ self.metric / self.key_size**2
+
+    def distill(self, told: Tensor, latents: Tensor, rows: Rows) -> LowRank:
+        """The update, cut by what it does to the rows."""
+        update = self(told, latents, rows)
+        rank = min(self._rank, len(rows), *update.shape)
+        return cut(update.double(), rows.keys.double().T @ rows.keys.double(), rank)
+
+    def _written(self, told: Tensor, latents: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+        told = self.context(told, latents)
+        size = rows.keys.norm(dim=-1, keepdim=True) / rows.keys.shape[-1] ** 0.5
+        values = self.right(F.layer_norm(rows.right, rows.right.shape[-1:])) + self.value(told)
+        gates = self.log_scale.exp() * torch.sigmoid(self.gate(told))
+        return rows.keys + size * self.key(told), gates * values
+
+
+_FIRST_SCALE = 0.02
+"""Of what is written of a row: hundreds of them add up."""
+
+
+def _size(known: Known) -> Tensor:
+    """Root of the mean square of a key's norm."""
+    mean_square = known.rows.square().sum() + known.rest * known.rows.shape[1]
+    return mean_square.float().sqrt()
