@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
+from trainers.base_model.tokenizer import CONTEXT
+
 _SHARPNESS = 6.0
 """Size of the biases: neighbouring distances differ by about five in attention score."""
 _PREVIOUS, _ONE_BEFORE, _LINE_BEFORE = (1, 1.0), (2, 1.0), (5, 1 / 6)
@@ -33,7 +35,7 @@ def make_network(tokenizer: PreTrainedTokenizerBase) -> Qwen2ForCausalLM:
         num_hidden_layers=6,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=4096,
+        max_position_embeddings=CONTEXT,
         rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
         tie_word_embeddings=True,
         bos_token_id=None,

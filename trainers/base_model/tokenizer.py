@@ -19,6 +19,8 @@ QWEN2_PATTERN = (
 )
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 VOCABULARY_SIZE = 1024
+CONTEXT = 4096
+"""Tokens that the network reads at once."""
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -51,7 +53,7 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerBase:
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
         chat_template=CHAT_TEMPLATE,
-        model_max_length=1024,
+        model_max_length=CONTEXT,
         clean_up_tokenization_spaces=False,
     )
 

@@ -235,7 +235,8 @@ def main() -> None:
     options = parser.parse_args()
     base = base_models.describe(options.base)
     plan = Plan.model_validate({name: getattr(options, name) for name in Plan.model_fields})
-    shelf = Shelf(options.lessons or options.out / "lessons", base.path, Scheme())
+    scheme = Scheme() if plan.context else Scheme(told=0)
+    shelf = Shelf(options.lessons or options.out / "lessons", base.path, scheme)
     settings = HypernetworkSettings(
         kind=options.kind,
         base_model_id=base.id,
