@@ -97,11 +97,14 @@ class Writes(nn.Module):
         self.gate = nn.Linear(hidden, 1)
         self.key = nn.Linear(hidden, width)
         self.value = nn.Linear(hidden, outputs)
-        self.right = nn.Linear(outputs, outputs, bias=False)
+        self.error = nn.Linear(outputs, outputs, bias=False)
         self.metric = nn.Parameter(torch.eye(width))
         self.log_scale = nn.Parameter(torch.tensor(_FIRST_SCALE).log())
+        self._epsilon = settings.epsilon
         self.key_size: Tensor
+        self.key_mean: Tensor
         self.register_buffer("key_size", _size(known))
+        self.register_buffer("key_mean", known.rows.float().mean(0))
 
     def forward(self, told: Tensor, latents: Tensor, rows: Rows) -> Tensor:
         """The update, [outputs, width]."""
@@ -116,13 +119,13 @@ class Writes(nn.Module):
 
     def _written(self, told: Tensor, latents: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
         told = self.context(told, latents)
-        size = rows.keys.norm(dim=-1, keepdim=True) / rows.keys.shape[-1] ** 0.5
-        values = self.right(F.layer_norm(rows.right, rows.right.shape[-1:])) + self.value(told)
+        size = self.key_size / rows.keys.shape[-1] ** 0.5
+        values = (self.error(rows.values) + self.value(told)) / rows.unit(self._epsilon)
         gates = self.log_scale.exp() * torch.sigmoid(self.gate(told))
-        return rows.keys + size * self.key(told), gates * values
+        return rows.keys - self.key_mean + size * self.key(told), gates * values
 
 
-_FIRST_SCALE = 0.02
+_FIRST_SCALE = 1.0
 """Of what is written of a row: hundreds of them add up."""
 
 
