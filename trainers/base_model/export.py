@@ -1,10 +1,11 @@
-"""Turn a training run into the folder that ships: bfloat16 weights, tokenizer, settings.
+"""Turn a training run into the folder that ships: weights, tokenizer, settings, statistics.
 
 python -m trainers.base_model.export runs/nano base_models/rune-nano
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import shutil
@@ -12,9 +13,13 @@ import sys
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from project_worlds import make_plain_task
+from trainers.base_model.corpus import Corpus
+from trainers.base_model.encoding import encode_document
+from trainers.closed_form import base_files, known
+from trainers.closed_form.evidence import Reader
 from trainers.settings import DirectSettings
 
 MODEL_ID = "rune-nano-0.1"
@@ -38,6 +43,11 @@ DISTILLATION = DirectSettings(
 REHEARSAL_TASKS = 64
 """Plain tasks that ship with the model, to be rehearsed while a memory is taught."""
 
+KNOWN_DOCUMENTS = 1500
+_KNOWN_SHARES = {"plain": 0.6, "known": 0.4}
+_KNOWN_SEED = 4242
+"""Of the documents that say what the model knows by heart, which memories must leave alone."""
+
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
@@ -54,6 +64,16 @@ def export(run: Path, folder: Path) -> None:
     (folder / "rehearsal.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     settings = {"id": MODEL_ID, "distillation": DISTILLATION.model_dump()}
     (folder / "rune.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    write_known(folder)
+
+
+def write_known(folder: Path) -> None:
+    """Leave statistics of what the model in `folder` knows beside it: see `closed_form.known`."""
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    documents = itertools.islice(Corpus(_KNOWN_SEED, _KNOWN_SHARES), KNOWN_DOCUMENTS)
+    asked = [encode_document(tokenizer, document) for document in documents]
+    found = known.compute(Reader.load(folder, "cpu", torch.float32), asked)
+    known.keep(folder / known.SHIPPED, base_files.identity(folder), found)
 
 
 if __name__ == "__main__":
