@@ -41,7 +41,7 @@ class Recipe:
         rate: the learning rate after the warm-up, until the last `decay` of the steps.
     """
 
-    steps: int = 16_000
+    steps: int = 4_500
     copying: int = 700
     lookup: int = 600
     indexes: int = 8
