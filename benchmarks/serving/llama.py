@@ -25,7 +25,7 @@ from typing import Any
 from llama_cpp import Llama
 
 from benchmarks.serving.random_models import NANO, SHAPES, make_adapter, make_base
-from benchmarks.serving.side import Side, compared
+from benchmarks.serving.side import BUDGET_FOR, FLEET, WORDS, Side, compared
 from rune_engine.config import ServingSettings
 from rune_engine.gguf.checks import check_base
 from rune_engine.inference.llama import LlamaProvider
@@ -34,8 +34,6 @@ from rune_engine.inference.llama_native import BATCH_TOKENS, NativeContext, Nati
 from rune_engine.inference.provider import AdapterRef, Generation, GenerationRequest
 
 CONTEXT = 1024
-FLEET, BUDGET_FOR = 200, 25
-WORDS = ("sort", "the", "rows", "by", "key", "then", "merge", "pairs", "of", "names", "into", "one")
 
 
 class Bench:

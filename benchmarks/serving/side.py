@@ -1,4 +1,4 @@
-"""What one side of a comparison took, by the clock and by its processes' own."""
+"""What the back-ends' benchmarks share: what is asked, and a clock for each side."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+FLEET, BUDGET_FOR = 200, 25
+"""Adapters in use, and how many there is memory for."""
+WORDS = ("sort", "the", "rows", "by", "key", "then", "merge", "pairs", "of", "names", "into", "one")
 
 
 @dataclass
@@ -31,8 +35,8 @@ class Side:
 
     def told(self) -> dict[str, float]:
         return {
-            "tokens_per_second": round(self.tokens / sum(self.wall), 2),
-            "tokens_per_cpu_second": round(self.tokens / max(sum(self.cpu), 1e-9), 2),
+            "tokens_per_second": self.tokens / sum(self.wall),
+            "tokens_per_cpu_second": self.tokens / max(sum(self.cpu), 1e-9),
         }
 
 
@@ -42,8 +46,8 @@ def compared(rune: Side, other: Side) -> dict[str, Any]:
     return {
         "rune": ours,
         "direct": theirs,
-        "ratio": round(ours["tokens_per_second"] / theirs["tokens_per_second"], 3),
-        "ratio_cpu": round(ours["tokens_per_cpu_second"] / theirs["tokens_per_cpu_second"], 3),
+        "ratio": ours["tokens_per_second"] / theirs["tokens_per_second"],
+        "ratio_cpu": ours["tokens_per_cpu_second"] / theirs["tokens_per_cpu_second"],
     }
 
 

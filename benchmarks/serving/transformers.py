@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.serving.random_models import NANO, SHAPES, make_adapter, make_base
-from benchmarks.serving.side import Side, compared
+from benchmarks.serving.side import BUDGET_FOR, FLEET, WORDS, Side, compared
 from rune_engine.config import ServingSettings
 from rune_engine.inference.provider import (
     AdapterRef,
@@ -34,10 +34,8 @@ from rune_engine.inference.provider import (
 from rune_engine.inference.transformers import TransformersProvider
 
 SECTIONS = ("alone", "batch", "switch", "retries", "fleet")
-FLEET, BUDGET_FOR = 200, 25
 ADAPTERS_BYTES = 4 * 1024**3
 END = 2
-WORDS = ("sort", "the", "rows", "by", "key", "then", "merge", "pairs", "of", "names", "into", "one")
 
 
 class Measured:

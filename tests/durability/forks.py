@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import select
 import signal
 import sys
 import traceback
@@ -35,6 +36,13 @@ class Child:
             self._said += chunk
         line, _, self._said = self._said.partition(b"\n")
         return line.decode()
+
+    def so_far(self) -> list[str]:
+        """Every whole line that it has said by now and that was not read yet."""
+        while select.select([self.pipe], [], [], 0)[0] and (chunk := os.read(self.pipe, 65536)):
+            self._said += chunk
+        *lines, self._said = self._said.split(b"\n")
+        return [line.decode() for line in lines]
 
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)

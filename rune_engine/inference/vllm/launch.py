@@ -85,7 +85,8 @@ class ServerProcess:
                 if time.monotonic() >= deadline:
                     raise self._failure(f"was not ready after {seconds:.0f} s")
                 time.sleep(_POLL_SECONDS)
-            body = {"model": self._settings.base_model_id, "prompt": PROMPT, "max_tokens": 2}
+            asked = {"prompt": PROMPT, "max_tokens": 2, "temperature": 0}
+            body = {"model": self._settings.base_model_id, **asked}
             left = max(5.0, deadline - time.monotonic())
             if not _succeeds(client, "POST", "/v1/completions", json=body, timeout=left):
                 raise self._failure("is healthy, but does not answer")

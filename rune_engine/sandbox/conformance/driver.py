@@ -193,7 +193,9 @@ async def _insist(sandbox: Sandbox, attack: Attack, profile: Profile, row: Row) 
 
 async def _attacked(sandbox: Sandbox, attack: Attack, profile: Profile) -> Row:
     """One attack on its own scene."""
-    limits = _ENDLESS_LIMITS if attack.endless else _LIMITS
+    # Time that is to run out is short; a flood ends by its size, however late it starts.
+    by_time = attack.endless and attack.effect != "flooded"
+    limits = _ENDLESS_LIMITS if by_time else _LIMITS
     after = _Answer(None)
     with scene.scene(scene.Sizes(confined=True)) as here:
         tests = string.Template(attack.tests).safe_substitute(expected=here.words.expected)

@@ -143,7 +143,7 @@ spin()
 """
 
 _ENDLESS_OUTPUT = """
-until = time.monotonic() + 3
+until = time.monotonic() + 60
 while time.monotonic() < until:
     os.write(1, b"x" * 65536)
     os.write(2, b"y" * 65536)
@@ -225,7 +225,7 @@ ATTACKS = (
     Attack("R5", "one huge file", _ONE_FILE, "disk", alone=True),
     Attack("R6", "very many files", _MANY_FILES, "inodes", alone=True),
     Attack("R7", "busy threads", _SPIN, "does not end", endless=True),
-    Attack("R8", "endless output", _ENDLESS_OUTPUT, "flooded"),
+    Attack("R8", "endless output", _ENDLESS_OUTPUT, "flooded", endless=True),
     Attack("R9", "one endless line", _ONE_LINE, "flooded"),
     Attack("R10", "open files", _HANDLES, "open files", alone=True),
     *(
