@@ -140,7 +140,7 @@ def test_a_store_gives_back_what_it_keeps(tmp_path: Path, count: int) -> None:
     assert store.load(trajectory, [Example([1, 2, 4], [-100, 2, 4])]) is None
 
 
-@pytest.mark.parametrize("name", ["rune-nano-0.1", "Qwen/Qwen2.5", "../../etc", ".", "ü" * 300])
+@pytest.mark.parametrize("name", ["rune-nano-1.0", "Qwen/Qwen2.5", "../../etc", ".", "ü" * 300])
 def test_a_base_model_has_one_folder_whatever_its_name(tmp_path: Path, name: str) -> None:
     folder = statistic_files.folder_of(tmp_path, name)
     assert folder.resolve().parent == tmp_path.resolve() and folder.name not in ("", ".", "..")

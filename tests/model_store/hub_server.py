@@ -2,7 +2,7 @@
 
     python hub_server.py FOLDER
 
-Serves `FOLDER/ORG/NAME/*` as models at one commit each. Large files are redirected to another
+Serves `FOLDER/ORG/NAME/**` as models at one commit each. Large files are redirected to another
 path, as the hub does with Git LFS. `FOLDER/faults.json` is read at every request:
 
     {"drop_after": {FILE: BYTES}, "flip": [FILE], "no_range": [FILE], "slow": {FILE: SECONDS},
@@ -28,8 +28,12 @@ BLOCK = 64 * 1024
 
 def commit_of(folder: Path) -> str:
     """Changes with every file, as Git's does."""
-    lines = [f"{file.name} {digest_of(file)}" for file in sorted(folder.iterdir())]
+    lines = [f"{file.relative_to(folder)} {digest_of(file)}" for file in files_of(folder)]
     return hashlib.sha1("\n".join(lines).encode()).hexdigest()
+
+
+def files_of(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.is_file())
 
 
 def digest_of(file: Path) -> str:
@@ -49,9 +53,9 @@ class Handler(BaseHTTPRequestHandler):
         if path[:2] == ["api", "models"]:
             self._model("/".join(path[2:4]), path[5] if path[4:5] == ["revision"] else "main")
         elif path[2:3] == ["resolve"]:
-            self._resolve("/".join(path[:2]), path[3], path[4])
+            self._resolve("/".join(path[:2]), path[3], "/".join(path[4:]))
         elif path[0] == "lfs":
-            self._send_file(self.root / path[1] / path[2] / path[3])
+            self._send_file(self.root.joinpath(*path[1:]))
         else:
             self._send(404, {"error": "nothing here"})
 
@@ -78,13 +82,14 @@ class Handler(BaseHTTPRequestHandler):
                 "modelId": name,
                 "sha": commit,
                 "cardData": {"license": licence},
-                "siblings": [self._sibling(file) for file in sorted(folder.iterdir())],
+                "siblings": [self._sibling(folder, file) for file in files_of(folder)],
             },
         )
 
-    def _sibling(self, file: Path) -> dict[str, Any]:
+    def _sibling(self, folder: Path, file: Path) -> dict[str, Any]:
         size = self._faults("sizes").get(file.name, file.stat().st_size)
-        told = {"rfilename": file.name, "size": size, "blobId": digest_of(file)}
+        name = str(file.relative_to(folder))
+        told: dict[str, Any] = {"rfilename": name, "size": size, "blobId": digest_of(file)}
         if file.name.endswith(LARGE):
             told["blobId"] = hashlib.sha1(file.name.encode()).hexdigest()
             told["lfs"] = {"sha256": digest_of(file), "size": size, "pointerSize": 134}

@@ -55,7 +55,7 @@ def test_info_tells_the_shape_the_licence_and_the_adapters(hub: Hub) -> None:
     stored = _store_adapter(config)
     nano = json.loads(hub.rune("info", "rune-nano", "--json", RUNE_IDLE_SECONDS="5").stdout)
     assert nano["adapters"] == [stored]
-    assert nano["shape"]["layers"] == 4
+    assert nano["shape"]["layers"] == 6
     stop = [sys.executable, "-m", "rune_engine.cli.main", "engine", "stop"]
     subprocess.run(stop, env=hub.environment(), check=True, timeout=SECONDS)
 
@@ -63,7 +63,7 @@ def test_info_tells_the_shape_the_licence_and_the_adapters(hub: Hub) -> None:
 def _store_adapter(config: RuneConfig) -> str:
     database = open_database(config)
     try:
-        made_for = draft(id="nano-one", project_id="shop", base_model_id="rune-nano-0.1")
+        made_for = draft(id="nano-one", project_id="shop", base_model_id="rune-nano-1.0")
         return AdapterRegistry(database, config).store(made_for, weights()).id
     finally:
         database.close()

@@ -61,7 +61,7 @@ def test_a_model_is_pulled_with_its_commit_and_only_with_data(hub: Hub, tiny: Pa
 
 
 def test_the_hub_s_own_rune_json_does_not_name_the_model(hub: Hub, tiny: Path) -> None:
-    assert base_models.describe(str(tiny)).id == "rune-nano-0.1"
+    assert base_models.describe(str(tiny)).id == "rune-nano-1.0"
     assert hub.pull(MODEL).id.startswith(MODEL)
 
 

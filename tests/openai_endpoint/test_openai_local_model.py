@@ -85,4 +85,4 @@ async def test_a_prompt_that_is_too_long_has_the_code_that_clients_know(
             model="rune", messages=user("x = 1\n" * 2000), stream=stream
         )
     assert refused.value.code == "context_length_exceeded"
-    assert "1024" in refused.value.message
+    assert "4096" in refused.value.message

@@ -127,7 +127,7 @@ def test_longer_parts_and_higher_precision_take_more() -> None:
 def test_the_shape_is_read_without_the_weights(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text((BASE.path / "config.json").read_text())
     shape = shape_of(tmp_path, DirectSettings(), "cpu")
-    assert (shape.layers, shape.hidden, shape.inner, shape.keys) == (4, 256, 768, 128)
+    assert (shape.layers, shape.hidden, shape.inner, shape.keys) == (6, 256, 768, 128)
     assert shape.packs and shape.linear < shape.parameters
 
 

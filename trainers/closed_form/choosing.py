@@ -16,7 +16,7 @@ from trainers.closed_form.evidence import Evidence
 from trainers.closed_form.kept import Kept
 from trainers.closed_form.known import Known
 from trainers.closed_form.output import Output
-from trainers.closed_form.settings import ClosedFormSettings
+from trainers.closed_form.settings import ClosedFormSettings, middle
 from trainers.closed_form.statistics import LowRank, Products, Statistics, solve
 
 WIDEST_SUMS = 4096
@@ -124,7 +124,7 @@ def choose(
         unit: nats of a value alone, see `Output.unit`.
     """
     if len(judged) < 2:
-        return Choice(_middle(settings.ridges), _middle(settings.strengths))
+        return Choice(middle(settings.ridges), middle(settings.strengths))
     totals = {(r, s): 0.0 for r in settings.ridges for s in settings.strengths}
     before = sum(_counted(output.losses(part)) for part in judged)
     for number, part in enumerate(judged):
@@ -140,7 +140,3 @@ def choose(
 
 def _counted(losses: torch.Tensor) -> float:
     return float(losses.clamp(max=MOST_NATS).double().sum())
-
-
-def _middle(candidates: Sequence[float]) -> float:
-    return sorted(candidates)[len(candidates) // 2]

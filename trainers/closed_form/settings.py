@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rune_engine.models import TrainerJob
@@ -29,6 +31,11 @@ class ClosedFormSettings(BaseModel):
     folds: int = Field(default=4, ge=1, le=16)
     judged: int = Field(default=1024, ge=16)
     max_length: int = Field(default=2048, ge=32)
+
+
+def middle(candidates: Sequence[float]) -> float:
+    """The one that is taken where nothing is judged; the upper one of two."""
+    return sorted(candidates)[len(candidates) // 2]
 
 
 def resolve(job: TrainerJob) -> ClosedFormSettings:

@@ -83,7 +83,10 @@ class Pointers(Ranks):
 
 
 class Writes(nn.Module):
-    """Every row is written, as hard as its gate says.
+    """Every row is written, as hard as its gate says, and again for what is then still wrong.
+
+    Each pass writes of each row what looking its key up does not give yet (the delta rule, Widrow
+    and Hoff 1960; Schlag et al. 2021). How far a pass goes is learnt.
 
     Args:
         known: as of `Ranks`.
@@ -95,11 +98,12 @@ class Writes(nn.Module):
         self._rank = settings.rank
         self.context = Attention(hidden, settings.heads)
         self.gate = nn.Linear(hidden, 1)
-        self.key = nn.Linear(hidden, width)
-        self.value = nn.Linear(hidden, outputs)
+        self.key = zero(nn.Linear(hidden, width))
+        self.value = zero(nn.Linear(hidden, outputs))
         self.error = nn.Linear(outputs, outputs, bias=False)
         self.metric = nn.Parameter(torch.eye(width))
-        self.log_scale = nn.Parameter(torch.tensor(_FIRST_SCALE).log())
+        self.log_strength = nn.Parameter(torch.tensor(_FIRST_STRENGTH).log())
+        self.log_rates = nn.Parameter(torch.zeros(settings.passes))
         self._epsilon = settings.epsilon
         self.key_size: Tensor
         self.key_mean: Tensor
@@ -108,8 +112,19 @@ class Writes(nn.Module):
 
     def forward(self, told: Tensor, latents: Tensor, rows: Rows) -> Tensor:
         """The update, [outputs, width]."""
-        keys, values = self._written(told, latents, rows)
-        return values.T @ keys @ self.metric / self.key_size**2
+        told = self.context(told, latents)
+        size = self.key_size / rows.keys.shape[-1] ** 0.5
+        keys = (rows.keys - self.key_mean + size * self.key(told)) @ self.metric
+        wanted = self.error(rows.values) + self.value(told)
+        wanted = self.log_strength.exp() / rows.unit(self._epsilon) * wanted
+        gates = torch.sigmoid(self.gate(told))
+        found = rows.keys @ keys.T
+        rates = self.log_rates.exp() / found.detach().norm()
+        written = torch.zeros_like(wanted)
+        for rate in rates:
+            written = written + rate * gates * (wanted - found @ written)
+        update: Tensor = written.T @ keys
+        return update
 
     def distill(self, told: Tensor, latents: Tensor, rows: Rows) -> LowRank:
         """The update, cut by what it does to the rows."""
@@ -117,16 +132,16 @@ class Writes(nn.Module):
         rank = min(self._rank, len(rows), *update.shape)
         return cut(update.double(), rows.keys.double().T @ rows.keys.double(), rank)
 
-    def _written(self, told: Tensor, latents: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
-        told = self.context(told, latents)
-        size = self.key_size / rows.keys.shape[-1] ** 0.5
-        values = (self.error(rows.values) + self.value(told)) / rows.unit(self._epsilon)
-        gates = self.log_scale.exp() * torch.sigmoid(self.gate(told))
-        return rows.keys - self.key_mean + size * self.key(told), gates * values
+
+_FIRST_STRENGTH = 20.0
+"""Nats by which the first value of a row would raise the right token."""
 
 
-_FIRST_SCALE = 1.0
-"""Of what is written of a row: hundreds of them add up."""
+def zero(layer: nn.Linear) -> nn.Linear:
+    """The layer, giving nothing at first."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 def _size(known: Known) -> Tensor:

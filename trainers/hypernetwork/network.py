@@ -11,7 +11,7 @@ from trainers.closed_form.choosing import is_wide
 from trainers.closed_form.known import Known
 from trainers.closed_form.statistics import LowRank, Products, Statistics, solve
 from trainers.hypernetwork.encoders import Attention, make_encoder
-from trainers.hypernetwork.heads import BEND, Pointers, Ranks, Writes
+from trainers.hypernetwork.heads import BEND, Pointers, Ranks, Writes, zero
 from trainers.hypernetwork.rows import Rows
 from trainers.hypernetwork.settings import HeadsKind, HypernetworkSettings
 
@@ -57,9 +57,9 @@ class Refined(nn.Module):
         self.features = Features(settings)
         self.encoder = make_encoder(settings)
         self.context = Attention(hidden, settings.heads)
-        self.gate = _zero(nn.Linear(hidden, 1))
-        self.key = _zero(nn.Linear(hidden, width))
-        self.value = _zero(nn.Linear(hidden, settings.outputs))
+        self.gate = zero(nn.Linear(hidden, 1))
+        self.key = zero(nn.Linear(hidden, width))
+        self.value = zero(nn.Linear(hidden, settings.outputs))
         self.log_ridge = nn.Parameter(torch.tensor(settings.ridge).log())
         self.log_strength = nn.Parameter(torch.tensor(settings.strength).log())
         self.bend_from = nn.Parameter(torch.randn(width, BEND) / width**0.5)
@@ -140,12 +140,6 @@ _HEADS: Mapping[HeadsKind, Callable[[HypernetworkSettings, Known], Ranks | Write
 }
 _STEADYING = 1e-5
 """As in `statistics`; float32 needs more of it."""
-
-
-def _zero(layer: nn.Linear) -> nn.Linear:
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
 
 
 Hypernetwork = Refined | Scratch

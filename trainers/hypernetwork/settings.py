@@ -31,6 +31,7 @@ class HypernetworkSettings(BaseModel):
         blocks: of the encoder.
         rank: of the adapters.
         heads_kind: of a scratch network, what makes its update; see `heads`.
+        passes: over the rows, of a scratch network that writes them.
         ridge: of the closed form that a refined network starts as.
         strength: of that, in nats; see `ClosedFormSettings`.
     """
@@ -51,6 +52,7 @@ class HypernetworkSettings(BaseModel):
     blocks: int = Field(default=2, ge=1)
     rank: int = Field(default=32, ge=1)
     heads_kind: HeadsKind = "rows"
+    passes: int = Field(default=8, ge=1)
     ridge: float = Field(default=30.0, gt=0)
     strength: float = Field(default=60.0, gt=0)
 

@@ -27,6 +27,7 @@ import base_models
 from base_models.hypernetworks import FOLDER
 from trainers.checkpoint import Checkpoints, Snapshot
 from trainers.closed_form.evidence import Evidence
+from trainers.closed_form.settings import ClosedFormSettings, middle
 from trainers.hypernetwork import files
 from trainers.hypernetwork import network as networks
 from trainers.hypernetwork.adapters import direct_update
@@ -237,6 +238,7 @@ def main() -> None:
     plan = Plan.model_validate({name: getattr(options, name) for name in Plan.model_fields})
     scheme = Scheme() if plan.context else Scheme(told=0)
     shelf = Shelf(options.lessons or options.out / "lessons", base.path, scheme)
+    closed_form = ClosedFormSettings.model_validate(base.closed_form)
     settings = HypernetworkSettings(
         kind=options.kind,
         base_model_id=base.id,
@@ -250,6 +252,8 @@ def main() -> None:
         hidden=options.hidden,
         heads_kind=options.heads_kind,
         rank=options.rank,
+        ridge=middle(closed_form.ridges),
+        strength=middle(closed_form.strengths),
     )
     training = Training(base.path, options.out, shelf, settings, plan, options.direct)
     told = {**settings.model_dump(), **plan.model_dump()}
