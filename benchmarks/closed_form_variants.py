@@ -13,7 +13,7 @@ import argparse
 import itertools
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,10 +25,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 import base_models
 import prompts
-from project_worlds import Task, make_plain_task
+from project_worlds import Split, Task, make_plain_task
 from rune_engine.models import Trajectory
 from trainers import dataset
-from trainers.base_model.corpus import Corpus
+from trainers.base_model.corpus import ABILITIES, Corpus
 from trainers.base_model.encoding import encode_document
 from trainers.closed_form import known
 from trainers.closed_form.evidence import Evidence, Reader
@@ -39,6 +39,7 @@ from trainers.tokens import IGNORED, Example, encode
 
 FIRST_SEED = 650_000
 LENGTH = 2048
+KINDS = ("combinations", "wordings", "plain", "documented")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,8 @@ class Variant:
         gate: how much a token counts, by its chance and whether it is of a repair.
         values: "error" (the right embedding less the predicted), "right" (the right one alone),
             "curved" (the error through the norm's curvature).
-        known: what must be left alone: "own" documents of the base model, the standard "library",
-            or "nothing" but a multiple of the identity.
+        known: what must be left alone: "own" documents of the base model, those of them that need
+            "no context", the standard "library", or "nothing" but a multiple of the identity.
         failed: weight of the tokens that only failed attempts have, as what is to be unlikely.
     """
 
@@ -92,6 +93,7 @@ VARIANTS: dict[str, dict[str, Variant]] = {
         f"unlikely, weight {weight:g}": Variant(failed=weight) for weight in (0.25, 1.0)
     },
     "known": {
+        "documents without context": Variant(known="no context"),
         "the standard library": Variant(known="library"),
         "nothing (an identity of the same size)": Variant(known="nothing"),
     },
@@ -136,10 +138,11 @@ class Bench:
         rng = random.Random(FIRST_SEED)
         self.plain = [self._asked(make_plain_task(rng, tested=False)) for _ in range(4 * tasks)]
         self.worlds = [self._world(FIRST_SEED + number, tasks) for number in range(projects)]
-        documents = itertools.islice(Corpus(4242, {"plain": 0.6, "known": 0.4}), 400)
+        self.documented = self._documents(77, {"documented": 1.0}, 4 * tasks, "evaluation")
         library = known._up_to(known._library(self.tokenizer), 6000)
         self._asked_known = {
-            "own": [encode_document(self.tokenizer, document) for document in documents],
+            "own": self._documents(4242, ABILITIES, 400),
+            "no context": self._documents(4242, {"plain": 0.6, "known": 0.4}, 400),
             "library": library,
         }
         self._known: dict[tuple[str, str], Tensor] = {}
@@ -163,6 +166,12 @@ class Bench:
 
     def _answered(self, messages: Any, code: str) -> Example:
         return encode(self.tokenizer, messages, prompts.render("answer", code=code), LENGTH)
+
+    def _documents(
+        self, seed: int, shares: Mapping[str, float], count: int, split: Split = "training"
+    ) -> list[Example]:
+        documents = itertools.islice(Corpus(seed, shares, split), count)
+        return [encode_document(self.tokenizer, document) for document in documents]
 
     def known(self, kind: str, module: str) -> Tensor:
         """C at a module."""
@@ -266,7 +275,7 @@ class Bench:
 
     def measure(self, variant: Variant | None) -> dict[str, float]:
         """Means over the projects; without a variant, of the base model alone."""
-        found: dict[str, list[float]] = {"combinations": [], "wordings": [], "plain": []}
+        found: dict[str, list[float]] = {kind: [] for kind in KINDS}
         for number, world in enumerate(self.worlds):
             names = variant.modules if variant else ()
             updates = {name: self.update(variant, number, name) for name in names if variant}
@@ -274,6 +283,7 @@ class Bench:
                 found["combinations"].append(self.right(world.combinations))
                 found["wordings"].append(self.right(world.wordings))
                 found["plain"].append(self.right(self.plain))
+                found["documented"].append(self.right(self.documented))
         return {kind: sum(rates) / len(rates) for kind, rates in found.items()}
 
 
@@ -298,7 +308,7 @@ def main() -> None:
 
 
 def _line(group: str, name: str, figures: dict[str, float]) -> str:
-    told = " ".join(f"{figures[kind]:7.1%}" for kind in ("combinations", "wordings", "plain"))
+    told = " ".join(f"{figures[kind]:7.1%}" for kind in KINDS)
     return f"{group:<16} {name:<48} {told}"
 
 

@@ -247,6 +247,13 @@ SHORT: Mapping[str, float] = {
     "listed": 0.06,
 }
 """Documents of one or two questions, by share."""
+ABILITIES: Mapping[str, float] = {
+    "plain": 0.4,
+    "known": 0.2,
+    "documented": 0.25,
+    "repaired": 0.15,
+}
+"""What the model can do without a memory, which none may cost it."""
 LONG: Mapping[str, float] = {"sessions": 0.75, "index": 0.25}
 """Documents of many."""
 INDEX: Mapping[str, float] = {"index": 1.0}

@@ -16,7 +16,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from project_worlds import make_plain_task
-from trainers.base_model.corpus import Corpus
+from trainers.base_model.corpus import ABILITIES, Corpus
 from trainers.base_model.encoding import encode_document
 from trainers.closed_form import base_files, known
 from trainers.closed_form.evidence import Reader
@@ -48,9 +48,8 @@ REHEARSAL_TASKS = 64
 """Plain tasks that ship with the model, to be rehearsed while a memory is taught."""
 
 KNOWN_DOCUMENTS = 1500
-_KNOWN_SHARES = {"plain": 0.6, "known": 0.4}
 _KNOWN_SEED = 4242
-"""Of the documents that say what the model knows by heart, which memories must leave alone."""
+"""Of the documents that say what the model can do."""
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
@@ -78,7 +77,7 @@ def export(run: Path, folder: Path) -> None:
 def write_known(folder: Path) -> None:
     """Leave statistics of what the model in `folder` knows beside it: see `closed_form.known`."""
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    documents = itertools.islice(Corpus(_KNOWN_SEED, _KNOWN_SHARES), KNOWN_DOCUMENTS)
+    documents = itertools.islice(Corpus(_KNOWN_SEED, ABILITIES), KNOWN_DOCUMENTS)
     asked = [encode_document(tokenizer, document) for document in documents]
     found = known.compute(Reader.load(folder, "cpu", torch.float32), asked)
     known.keep(folder / known.SHIPPED, base_files.identity(folder), found)

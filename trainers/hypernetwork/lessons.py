@@ -22,7 +22,7 @@ from project_worlds.mistakes import failure
 from project_worlds.names import Split
 from rune_engine.models import Attempt, Trajectory
 from trainers import dataset
-from trainers.base_model.corpus import Corpus
+from trainers.base_model.corpus import ABILITIES, Corpus
 from trainers.base_model.encoding import encode_document
 from trainers.closed_form.evidence import Evidence, Reader
 from trainers.closed_form.kept import Kept
@@ -157,7 +157,7 @@ def read_plain(
     reader: Reader, tokenizer: PreTrainedTokenizerBase, seed: int, count: int
 ) -> Evidence:
     """Answers that need no memory, and that an adapter must leave alone."""
-    corpus = Corpus(seed, {"plain": 0.6, "known": 0.4})
+    corpus = Corpus(seed, ABILITIES)
     documents = itertools.islice(corpus, count)
     return reader.read([encode_document(tokenizer, document) for document in documents])
 
