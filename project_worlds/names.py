@@ -1,7 +1,9 @@
 """Names that no model has seen: pseudo-words made of syllables.
 
 Every word belongs to exactly one split, decided by a hash of the word itself. A name made for
-evaluation therefore shares no word with any name made for training, whatever the seeds.
+evaluation therefore shares no word with any name made for training, whatever the seeds. What learns
+to make memories for a base model learns from names that are new to it, as those of evaluation are:
+these are the split "meta_training".
 """
 
 from __future__ import annotations
@@ -13,8 +15,11 @@ import zlib
 from collections.abc import Set
 from typing import Literal
 
-Split = Literal["training", "evaluation"]
+Split = Literal["training", "meta_training", "evaluation"]
 
+_SPLITS: tuple[Split, ...] = (
+    "evaluation", "training", "training", "meta_training", "training", "training",
+)  # fmt: skip
 _CONSONANTS = "bdfgklmnprstvz"
 _VOWELS = "aeiou"
 SYLLABLES: tuple[str, ...] = tuple(c + v for c in _CONSONANTS for v in _VOWELS)
@@ -22,8 +27,8 @@ _TAKEN: frozenset[str] = frozenset(sys.stdlib_module_names) | frozenset(keyword.
 
 
 def split_of(word: str) -> Split:
-    """The split that a pseudo-word belongs to: about a third are kept for evaluation."""
-    return "evaluation" if zlib.crc32(word.encode()) % 3 == 0 else "training"
+    """The split that a pseudo-word belongs to: two thirds, a sixth and a sixth of all."""
+    return _SPLITS[zlib.crc32(word.encode()) % len(_SPLITS)]
 
 
 def make_word(rng: random.Random, split: Split, syllables: int) -> str:

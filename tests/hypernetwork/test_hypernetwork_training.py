@@ -215,7 +215,7 @@ def test_a_teacher_who_goes_on_from_the_sessions_says_what_one_who_reads_all_say
 ) -> None:
     model = AutoModelForCausalLM.from_pretrained(plain_base, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(plain_base)
-    _, recorded, asked = world_of(7, "training", SCHEME)
+    _, recorded, asked = world_of(7, "meta_training", SCHEME)
     teacher = Teacher(model, tokenizer, 1024)
     shown = [session.task for session in recorded]
     together = teacher.tell(shown, asked, 4)
@@ -253,7 +253,7 @@ def direct(plain_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = {"max_steps": 2, "min_steps": 1, "rank": 2, "learning_rate": 1e-2}
     (folder / "base" / "rune.json").write_text(json.dumps({"distillation": settings}))
     base = base_models.describe(str(folder / "base"))
-    for split, seed in (("training", FIRST_SEED), ("evaluation", assess.FIRST_SEED)):
+    for split, seed in (("meta_training", FIRST_SEED), ("evaluation", assess.FIRST_SEED)):
         assert train_direct(base, folder / "adapters", split, seed) > 0
         assert train_direct(base, folder / "adapters", split, seed) == 0
     return folder / "adapters"
@@ -262,10 +262,10 @@ def direct(plain_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_training_may_learn_from_directly_trained_adapters(
     plain_base: Path, lessons: Path, direct: Path, tmp_path: Path
 ) -> None:
-    assert direct_update(direct, "training", FIRST_SEED, "layers.1.mlp.down_proj") is not None
-    assert direct_update(direct, "training", 1, "layers.1.mlp.down_proj") is None
+    assert direct_update(direct, "meta_training", FIRST_SEED, "layers.1.mlp.down_proj") is not None
+    assert direct_update(direct, "meta_training", 1, "layers.1.mlp.down_proj") is None
     with pytest.raises(ValueError, match="alone"):
-        direct_update(direct, "training", FIRST_SEED, "layers.0.mlp.down_proj")
+        direct_update(direct, "meta_training", FIRST_SEED, "layers.0.mlp.down_proj")
     plan = {"direct": direct, "reconstruct": 1.0, "steps": 6, "check_every": 1}
     told = run(training(plain_base, lessons, tmp_path, **plan))
     assert any(each.get("training_reconstruct", 0) > 0 for each in told)
@@ -297,8 +297,8 @@ def test_the_assessment_has_every_condition(
 
 def test_only_what_was_shown_is_asked() -> None:
     for number in range(40):
-        shown, known = shown_and_asked(random.Random(number), FIRST_SEED, "training", Scheme())
-        _, recorded, asked = world_of(FIRST_SEED, "training", Scheme())
+        shown, known = shown_and_asked(random.Random(number), FIRST_SEED, "meta_training", Scheme())
+        _, recorded, asked = world_of(FIRST_SEED, "meta_training", Scheme())
         seen = {key for each in shown for key in recorded[each].task.combination}
         assert known and len(set(shown)) == len(shown)
         for index, task in enumerate(asked):

@@ -8,11 +8,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from project_worlds import (
     OPERATIONS,
+    Split,
     make_held_out,
     make_plain_task,
     make_project,
@@ -50,16 +52,14 @@ def test_a_project_is_an_importable_package_with_documented_helpers(tmp_path: Pa
     assert all(operation.title.capitalize() in done.stdout for operation in project.operations)
 
 
-def test_no_word_of_an_evaluation_project_is_in_a_training_project() -> None:
-    def words(split: str) -> set[str]:
-        projects = [make_project(seed, split) for seed in range(200)]  # type: ignore[arg-type]
+def test_a_word_is_of_one_split() -> None:
+    words: dict[str, set[str]] = {}
+    for split in get_args(Split):
+        projects = [make_project(seed, split) for seed in range(200)]
         names = [p.name for p in projects] + [n for p in projects for n in p.helpers.values()]
-        return {word for name in names for word in name.split("_")}
-
-    training, evaluation = words("training"), words("evaluation")
-    assert not training & evaluation
-    assert {split_of(word) for word in training} == {"training"}
-    assert {split_of(word) for word in evaluation} == {"evaluation"}
+        words[split] = {word for name in names for word in name.split("_")}
+        assert {split_of(word) for word in words[split]} == {split}
+    assert len(set[str]().union(*words.values())) == sum(map(len, words.values()))
 
 
 def test_every_reference_solution_passes_its_tests(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--base", required=True, help="a base model's name or folder")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--split", choices=get_args(Split), default="training")
+    parser.add_argument("--split", choices=get_args(Split), default="meta_training")
     parser.add_argument("--first", type=int, default=FIRST_SEED)
     parser.add_argument("--count", type=int, required=True)
     options = parser.parse_args()

@@ -89,7 +89,7 @@ class LessonMaker:
         self._max_length = min(longest, ClosedFormSettings().max_length)
         self._scheme = scheme
 
-    def make(self, seed: int, split: Split = "training") -> Lesson:
+    def make(self, seed: int, split: Split = "meta_training") -> Lesson:
         """The lesson of the project of this seed."""
         project, recorded, asked = world_of(seed, split, self._scheme)
         kept = [self._kept(each) for each in trajectories_of(project, recorded)]

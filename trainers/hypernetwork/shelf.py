@@ -48,7 +48,7 @@ class Shelf:
             base, local_files_only=True
         )
 
-    def lesson(self, seed: int, split: Split = "training") -> Lesson:
+    def lesson(self, seed: int, split: Split = "meta_training") -> Lesson:
         """One lesson, in float32."""
         content = self._content(f"{split}-{seed}", lambda: _kept(self._maker().make(seed, split)))
         return _lesson(content, self.output)

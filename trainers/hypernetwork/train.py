@@ -135,7 +135,7 @@ class Training:
     def _lost(self, seed: int, rng: random.Random) -> tuple[Tensor, dict[str, Tensor]]:
         """The update of some of a lesson's trajectories, and what each loss says of it."""
         lesson = self._shelf.lesson(seed)
-        shown, known = shown_and_asked(rng, seed, "training", self._shelf.scheme)
+        shown, known = shown_and_asked(rng, seed, "meta_training", self._shelf.scheme)
         update = self.network(lesson.rows.of_chunks(shown))
         logits = self._judge.logits(lesson.asked.evidence, update)
         asked = torch.isin(lesson.asked.answers, torch.tensor(known))
@@ -155,7 +155,7 @@ class Training:
             lost["context"] = divergence(lesson.asked.told, logits)
         if self._plan.reconstruct and self._direct is not None:
             target = self._shelf.shape.target
-            wanted = direct_update(self._direct, "training", seed, target)
+            wanted = direct_update(self._direct, "meta_training", seed, target)
             if wanted is not None:
                 keys = torch.cat([lesson.rows.keys, lesson.asked.evidence.keys])
                 lost["reconstruct"] = reconstruction(update, wanted, keys)
