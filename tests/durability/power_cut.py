@@ -146,15 +146,17 @@ def _cut_stores(disk: Disk, cut: str, rng: random.Random) -> dict[str, int]:
         assert writer.line() == "first", "a writer failed before the cut"
     time.sleep(rng.uniform(0, LONGEST_SECONDS))
     (disk.root / "control").write_bytes(CONTROL)
-    # What is said while the kernel shuts the disk down was flushed before or after: either may be.
-    said = {name: [int(line) for line in writer.so_far()] for name, writer in writers.items()}
+    before = {name: [int(line) for line in writer.so_far()] for name, writer in writers.items()}
     disk.cut(cut)
-    for writer in writers.values():
-        _end(writer)
+    later = {name: _said(writer) for name, writer in writers.items()}
+    said = {name: before[name] + later[name] for name in writers}
     disk.power_returns()
     with suppress(FileNotFoundError):
         assert (disk.root / "control").read_bytes() != CONTROL, "the cut has lost nothing"
-    call(lambda: _check(home, said))
+    try:
+        call(lambda: _check(home, said))
+    except AssertionError as error:
+        raise AssertionError(f"{error}; said since the {cut} cut began: {later}") from error
     return {name: len(acknowledged) for name, acknowledged in said.items()}
 
 
@@ -174,11 +176,12 @@ def _quietly(work: Callable[[], None]) -> None:
         work()
 
 
-def _end(writer: Child) -> None:
+def _said(writer: Child) -> list[int]:
     with suppress(ProcessLookupError):
         writer.kill()
-    writer.end()
+    said = [int(line) for line in writer.end()]
     assert writer.exit_code in (0, -9), "a writer was not told that its disk is gone"
+    return said
 
 
 def _do_a_job(stores: Stores, number: int) -> None:
