@@ -46,18 +46,19 @@ class Bootstrap:
 
 
 def condition_figures(
-    condition: Condition, base: Sequence[Answered], bootstrap: Bootstrap
+    condition: Condition,
+    base: Sequence[Answered],
+    closed_form: Sequence[Answered],
+    bootstrap: Bootstrap,
 ) -> Figures:
-    """One condition of the report."""
+    """One condition of the report, beside the base model alone and the closed form."""
     answered = condition.answered
-    gain = bootstrap.gain(answered, base)
     return {
         "available": condition.reason is None,
         "reason": condition.reason,
         **pass_figures(answered, bootstrap),
-        "gain_over_base": None
-        if gain is None
-        else {"value": gain.value, "interval": gain.interval, "tasks": gain.tasks},
+        "gain_over_base": _gained(bootstrap.gain(answered, base)),
+        "gain_over_closed_form": _gained(bootstrap.gain(answered, closed_form)),
         "prompt_tokens": _mean([a.prompt_tokens for a in answered if a.prompt_tokens]),
         "completion_tokens": _mean([a.completion_tokens for a in answered]),
         "sessions_in_prompt": _mean(list(condition.shown.values())),
@@ -83,6 +84,12 @@ def pass_figures(answered: Sequence[Answered], bootstrap: Bootstrap) -> Figures:
             for subject in subjects
         },
     }
+
+
+def _gained(found: Estimate | None) -> Figures | None:
+    if found is None:
+        return None
+    return {"value": found.value, "interval": found.interval, "tasks": found.tasks}
 
 
 def _told(found: Estimate | None) -> Figures:

@@ -234,9 +234,9 @@ class _Gate:
     ) -> Figures:
         """All figures that follow from adapters and conditions."""
         base = self._with.base
-        answered = conditions[asked.BASE].answered
+        beside = conditions[asked.BASE].answered, conditions[CLOSED_FORM].answered
         told = {
-            name: condition_figures(condition, answered, self._bootstrap)
+            name: condition_figures(condition, *beside, self._bootstrap)
             for name, condition in conditions.items()
         }
         decision = decide(told)

@@ -76,11 +76,9 @@ def _closed_form(figures: Figures) -> Iterator[Promise]:
 
 def _hypernetwork(figures: Figures) -> Iterator[Promise]:
     name = "hypernetwork"
-    own = _at(figures, "conditions", name, "pass_at_1")
-    closed = _at(figures, "conditions", "closed_form", "pass_at_1")
-    ahead = own - closed if own is not None and closed is not None else None
+    ahead = _at(figures, "conditions", name, "gain_over_closed_form")
     line = "hypernetwork: better than the closed form"
-    yield _judged(line, ahead, lambda v: v > 0, _points)
+    yield _judged(line, ahead, lambda gain: gain["value"] > 0, _gained)
     yield _share_of_direct(figures, name)
     yield _faster(figures, name)
     yield from _plain_kept(figures, name)
@@ -102,8 +100,7 @@ def _clear_gain(figures: Figures, name: str) -> Promise:
         return Promise(line, None, "not measured")
     low, _high = gain["interval"]
     held = gain["value"] >= 0.30 - ROUNDING and low > LEAST_GAIN
-    told = f"{_points(gain['value'])}, interval {interval(gain['interval'])}"
-    return Promise(line, held, told)
+    return Promise(line, held, _gained(gain))
 
 
 def _controls(figures: Figures) -> Iterator[Promise]:
@@ -157,9 +154,9 @@ def _most(line: str, value: float | None, most: float) -> Promise:
 
 def _judged(
     line: str,
-    value: float | None,
-    holds: Callable[[float], bool],
-    shown: Callable[[float], str],
+    value: Any,
+    holds: Callable[[Any], bool],
+    shown: Callable[[Any], str],
 ) -> Promise:
     if value is None:
         return Promise(line, None, "not measured")
@@ -168,6 +165,10 @@ def _judged(
 
 def _points(value: float) -> str:
     return f"{points(value)} points"
+
+
+def _gained(gain: Figures) -> str:
+    return f"{_points(gain['value'])}, interval {interval(gain['interval'])}"
 
 
 def _at(figures: Figures, *path: str) -> Any:

@@ -124,13 +124,14 @@ def planted_figures(rates: Mapping[str, float | None]) -> Figures:
             for n, passed in enumerate(passing)
         ]
 
-    base = under(rates["base"] or 0.0)
+    base, closed_form = (under(rates[name] or 0.0) for name in ("base", "closed_form"))
     conditions = {
         name: condition_figures(
             Condition(name, reason="There is none.")
             if rate is None
             else Condition(name, under(rate)),
             base,
+            closed_form,
             bootstrap,
         )
         for name, rate in rates.items()

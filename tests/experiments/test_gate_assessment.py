@@ -34,7 +34,8 @@ def test_a_gate_that_passed_says_so_and_by_what() -> None:
     text = assessment(planted_figures(GOOD))
     assert text.startswith("# Gate PASSED\n")
     assert "+100.0 points over base" in text
-    assert "| yes |" in table_row(text, "hypernetwork: better than the closed form")
+    ahead = table_row(text, "hypernetwork: better than the closed form")
+    assert "| yes |" in ahead and "+10.0 points, interval 10.0 to 10.0" in ahead
     assert "rune experiment gate --base rune-nano" in text
 
 

@@ -86,7 +86,8 @@ class Writes(nn.Module):
     """Every row is written, as hard as its gate says, and again for what is then still wrong.
 
     Each pass writes of each row what looking its key up does not give yet (the delta rule, Widrow
-    and Hoff 1960; Schlag et al. 2021). How far a pass goes is learnt.
+    and Hoff 1960; Schlag et al. 2021), and goes on in the direction of those before it (momentum,
+    Polyak 1964). How far a pass goes, and how much it keeps of the last one's direction, is learnt.
 
     Args:
         known: as of `Ranks`.
@@ -104,6 +105,7 @@ class Writes(nn.Module):
         self.metric = nn.Parameter(torch.eye(width))
         self.log_strength = nn.Parameter(torch.tensor(_FIRST_STRENGTH).log())
         self.log_rates = nn.Parameter(torch.zeros(settings.passes))
+        self.keeps = nn.Parameter(torch.full((settings.passes,), _FIRST_KEPT).logit())
         self._epsilon = settings.epsilon
         self.key_size: Tensor
         self.key_mean: Tensor
@@ -121,8 +123,10 @@ class Writes(nn.Module):
         found = rows.keys @ keys.T
         rates = self.log_rates.exp() / found.detach().norm()
         written = torch.zeros_like(wanted)
-        for rate in rates:
-            written = written + rate * gates * (wanted - found @ written)
+        direction = torch.zeros_like(wanted)
+        for rate, kept in zip(rates, torch.sigmoid(self.keeps), strict=True):
+            direction = kept * direction + rate * gates * (wanted - found @ written)
+            written = written + direction
         update: Tensor = written.T @ keys
         return update
 
@@ -135,6 +139,8 @@ class Writes(nn.Module):
 
 _FIRST_STRENGTH = 20.0
 """Nats by which the first value of a row would raise the right token."""
+_FIRST_KEPT = 0.9
+"""Of a pass's direction in the next one."""
 
 
 def zero(layer: nn.Linear) -> nn.Linear:

@@ -52,7 +52,7 @@ class HypernetworkSettings(BaseModel):
     blocks: int = Field(default=2, ge=1)
     rank: int = Field(default=32, ge=1)
     heads_kind: HeadsKind = "rows"
-    passes: int = Field(default=8, ge=1)
+    passes: int = Field(default=32, ge=1)
     ridge: float = Field(default=30.0, gt=0)
     strength: float = Field(default=60.0, gt=0)
 
