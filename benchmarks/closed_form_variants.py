@@ -62,13 +62,13 @@ class Variant:
     known: str = "own"
     failed: float = 0.0
     ridge: float = 60.0
-    strength: float = 30.0
+    strength: float = 40.0
     rank: int = 32
 
 
 AS_IT_IS = Variant()
 VARIANTS: dict[str, dict[str, Variant]] = {
-    "as it is": {"last down_proj, every token, rank 32, strength 30": AS_IT_IS},
+    "as it is": {"last down_proj, every token, rank 32, strength 40": AS_IT_IS},
     "layers": {
         "the last but one": Variant(modules=("-2.mlp.down_proj",)),
         "the last but two": Variant(modules=("-3.mlp.down_proj",)),
@@ -98,7 +98,7 @@ VARIANTS: dict[str, dict[str, Variant]] = {
         "nothing (an identity of the same size)": Variant(known="nothing"),
     },
     "ridge": {f"{ridge:g}": Variant(ridge=ridge) for ridge in (3.0, 20.0, 200.0)},
-    "strength": {f"{nats:g} nats": Variant(strength=nats) for nats in (15.0, 20.0, 40.0, 60.0)},
+    "strength": {f"{nats:g} nats": Variant(strength=nats) for nats in (20.0, 30.0, 60.0)},
     "rank": {f"{rank}": Variant(rank=rank) for rank in (8, 16, 64, 128)},
 }
 
