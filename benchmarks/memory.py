@@ -1,6 +1,6 @@
 """What memory is worth on rune-nano: `rune demo` over several seeds, taken together.
 
-    python -m benchmarks.memory --seeds 1 2 3 4 5 --json memory.json
+    python -m benchmarks.memory --seeds 1 2 3 4 5 [--method direct] --json memory.json
 
 Every seed is a fresh home, a real MCP server, engine, trainer and sandbox, and three projects whose
 names no model has seen. Base model and memory answer the same tasks in the same run.
@@ -20,12 +20,13 @@ from typing import Any
 KINDS = ("new_combinations", "new_wordings")
 
 
-def run_seed(seed: int) -> dict[str, Any]:
+def run_seed(seed: int, method: str) -> dict[str, Any]:
     """One demo's figures."""
     with tempfile.TemporaryDirectory(prefix="rune-bench-") as folder:
         figures = Path(folder) / "figures.json"
         command = [sys.executable, "-m", "rune_engine.cli.main", "demo", "--seed", str(seed)]
-        command += ["--home", str(Path(folder) / "home"), "--json", str(figures)]
+        command += ["--method", method, "--json", str(figures)]
+        command += ["--home", str(Path(folder) / "home")]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         result: dict[str, Any] = json.loads(figures.read_text(encoding="utf-8"))
     return result
@@ -60,8 +61,8 @@ def report(runs: list[dict[str, Any]]) -> str:
     seconds = sorted(second for run in runs for second in run["distill_seconds"])
     peak = max(peak for run in runs for peak in run["distill_peak_memory_bytes"])
     lines.append(
-        f"a distillation: median {seconds[len(seconds) // 2]:.0f} s, at most {seconds[-1]:.0f} s, "
-        f"peak memory {peak / 1e6:.0f} MB"
+        f"a distillation ({runs[0]['method']}): median {seconds[len(seconds) // 2]:.2f} s, at most "
+        f"{seconds[-1]:.2f} s, peak memory {peak / 1e6:.0f} MB"
     )
     return "\n".join(lines)
 
@@ -69,11 +70,12 @@ def report(runs: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description="What memory is worth on rune-nano.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
+    parser.add_argument("--method", default="auto", help="how adapters are made")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     runs = []
     for seed in options.seeds:
-        runs.append(run_seed(seed))
+        runs.append(run_seed(seed, options.method))
         print(json.dumps(runs[-1]), flush=True)
     print(report(runs))
     if options.json:

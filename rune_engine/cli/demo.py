@@ -34,7 +34,7 @@ from project_worlds import (
 )
 from rune_engine.cli.mcp_session import McpSession, mcp_session
 from rune_engine.config import load_config
-from rune_engine.models import Attempt
+from rune_engine.models import Attempt, DistillMethod
 from rune_engine.sandbox import Sandbox
 from rune_engine.sandbox.verdict import tests_passed
 
@@ -156,7 +156,7 @@ class Demo:
             tests_passed=tests_passed(verdict),
         )
 
-    async def distill(self, worlds: Sequence[World]) -> list[dict[str, Any]]:
+    async def distill(self, worlds: Sequence[World], method: str) -> list[dict[str, Any]]:
         """One adapter for each project; returns the distillations' results."""
         results = []
         for world in worlds:
@@ -165,17 +165,16 @@ class Demo:
             def show(fraction: float, _message: str, bar: Any = bar) -> None:
                 self._progress.update(bar, completed=100 * fraction)
 
-            asked = {"project_id": world.project.name, "method": "direct"}
+            asked = {"project_id": world.project.name, "method": method}
             results.append(await self._session.job("distill", show, **asked))
             self._progress.update(bar, completed=100)
         return results
 
 
 async def run_demo(
-    home: Path, seed: int, projects: int, sessions: int, tasks: int, progress: Progress
+    home: Path, seed: int, worlds: Sequence[World], method: str, progress: Progress
 ) -> dict[str, Any]:
     """Run the whole demo in `home` and return its figures, JSON-ready."""
-    worlds = make_worlds(seed, projects, sessions, tasks)
     rng = random.Random(f"demo-plain-{seed}")
     plain_tasks = [make_plain_task(rng) for _ in range(24)]
     workspace = home / "projects"
@@ -186,7 +185,7 @@ async def run_demo(
         base = await demo.held_out("base model alone, held-out tasks", worlds, "none")
         plain_base = await demo.plain("base model alone, plain tasks", plain_tasks, ["none"])
         await demo.record(worlds)
-        distilled = await demo.distill(worlds)
+        distilled = await demo.distill(worlds, method)
         adapters = [result["adapter_id"] for result in distilled]
         memory = await demo.held_out("with memory, held-out tasks", worlds, "auto")
         plain_memory = await demo.plain("with memory, plain tasks", plain_tasks, adapters)
@@ -195,6 +194,7 @@ async def run_demo(
         "tasks": len(base.new_combinations) + len(base.new_wordings),
         "projects": [world.project.name for world in worlds],
         "sessions": sum(len(world.sessions) for world in worlds),
+        "method": distilled[0]["method"],
         "base_pass_at_1": base.pass_at_1(),
         "memory_pass_at_1": memory.pass_at_1(),
         "plain_tasks": len(plain_tasks),
@@ -228,8 +228,9 @@ def _print(console: Console, figures: dict[str, Any], seconds: float) -> None:
     console.print(_table(figures))
     console.print(
         f"{len(figures['adapters'])} projects ({', '.join(figures['projects'])}), "
-        f"{figures['sessions']} sessions, {figures['tasks']} held-out tasks; a distillation took "
-        f"{max(figures['distill_seconds']):.0f} s at most; {seconds:.0f} s in all."
+        f"{figures['sessions']} sessions, {figures['tasks']} held-out tasks; a distillation "
+        f"({figures['method']}) took {max(figures['distill_seconds']):.1f} s at most; "
+        f"{seconds:.0f} s in all."
     )
     home = Path(figures["home"])
     console.print("Stored for you to look at:")
@@ -247,6 +248,9 @@ def demo(
     projects: Annotated[int, typer.Option(min=1, max=20)] = 3,
     sessions: Annotated[int, typer.Option(min=6, max=100, help="Recorded for each project.")] = 12,
     tasks: Annotated[int, typer.Option(min=1, max=50, help="Of each kind and project.")] = 8,
+    method: Annotated[
+        DistillMethod, typer.Option(help="How the adapters are made; auto takes the fastest.")
+    ] = "auto",
     home: Annotated[
         Path | None, typer.Option(help="An empty folder for this run; a new one by default.")
     ] = None,
@@ -265,7 +269,8 @@ def demo(
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        figures = asyncio.run(run_demo(folder, seed, projects, sessions, tasks, progress))
+        worlds = make_worlds(seed, projects, sessions, tasks)
+        figures = asyncio.run(run_demo(folder, seed, worlds, method, progress))
     _print(console, figures, time.monotonic() - began)
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
