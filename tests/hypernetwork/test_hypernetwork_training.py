@@ -183,7 +183,7 @@ def test_its_run_goes_on_in_mlflow(plain_base: Path, lessons: Path, tmp_path: Pa
 def test_lessons_are_made_once_and_again_where_they_are_damaged(
     plain_base: Path, lessons: Path, unbroken: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = lessons / f"training-{FIRST_SEED}.safetensors"
+    file = lessons / f"meta_training-{FIRST_SEED}.safetensors"
     good = file.read_bytes()
     made: list[int] = []
     make = LessonMaker.make
