@@ -27,7 +27,7 @@ from rune_engine.errors import (
     TrainingError,
 )
 from rune_engine.experiments import weights
-from rune_engine.experiments.base import HYPERNETWORK, Base
+from rune_engine.experiments.base import CLOSED_FORM, DIRECT, HYPERNETWORK, Base
 from rune_engine.experiments.cache import key_of
 from rune_engine.experiments.recording import read_trajectories
 from rune_engine.inference.provider import AdapterRef
@@ -35,7 +35,6 @@ from rune_engine.jobs.trainer import Trainers
 from rune_engine.models import TrainerJob, TrainerResult, Trajectory
 from rune_engine.statistic_files import KNOWN, folder_of
 
-DIRECT, CLOSED_FORM = "direct", "closed_form"
 METHODS = (CLOSED_FORM, DIRECT, HYPERNETWORK)
 _ASKED = {DIRECT: "lora", CLOSED_FORM: "closed_form", HYPERNETWORK: "hypernetwork"}
 """What a trainer's job calls each method."""
@@ -70,7 +69,6 @@ class Workshop:
         self, base: Base, work: Path, trainers: Trainers, config: RuneConfig, seed: int
     ) -> None:
         self._base = base
-        self._made_with = (rune_engine.__version__, base.sha256, base.recipe_sha256)
         self._folder = work / "adapters"
         self._known = work / "known"
         self._trainers = trainers
@@ -93,7 +91,7 @@ class Workshop:
         """
         await self._warm_up(method, trajectories)
         told = [trajectory.model_dump(mode="json") for trajectory in trajectories]
-        key = key_of(*self._made_with, method, told, rank, self._seed)
+        key = key_of(*self._made_with(method), method, told, rank, self._seed)
         folder = self._folder / f"{method}-{name}-{key[:12]}"
         if not (folder / "made.json").is_file():
             await self._train(method, name, trajectories, rank, folder)
@@ -117,7 +115,11 @@ class Workshop:
         self._warm.add(method)
 
     def _known_by(self, method: str) -> Path:
-        return self._known / f"{method}-{key_of(*self._made_with)[:12]}"
+        return self._known / f"{method}-{key_of(*self._made_with(method))[:12]}"
+
+    def _made_with(self, method: str) -> tuple[str, str, str]:
+        base = self._base
+        return rune_engine.__version__, base.sha256, base.recipes.get(method, "")
 
     async def _train(
         self,

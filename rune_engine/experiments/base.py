@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rune_engine.config import RuneConfig
 from rune_engine.model_store.resolve import resolve_trainable
 
-HYPERNETWORK = "hypernetwork"
+DIRECT, CLOSED_FORM, HYPERNETWORK = "direct", "closed_form", "hypernetwork"
 _WEIGHTS = ("model*.safetensors",)
-_RECIPE = ("rune.json", "rehearsal.jsonl", "statistics/*", f"{HYPERNETWORK}/*")
+_TRAINED = ("rune.json", "rehearsal.jsonl")
+_SOLVED = (*_TRAINED, "statistics/*")
+_RECIPES = {
+    DIRECT: _TRAINED,
+    CLOSED_FORM: _SOLVED,
+    HYPERNETWORK: (*_SOLVED, f"{HYPERNETWORK}/*"),
+}
+"""What each method reads beside the weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +29,7 @@ class Base:
     Attributes:
         name: as it was asked for.
         sha256: of its weights.
-        recipe_sha256: of what lies beside them for whoever makes adapters, a hypernetwork included.
+        recipes: of what each method reads beside them to make an adapter.
         hypernetwork: whether it has one.
     """
 
@@ -30,7 +37,7 @@ class Base:
     id: str
     path: Path
     sha256: str
-    recipe_sha256: str = ""
+    recipes: Mapping[str, str] = field(default_factory=dict)
     hypernetwork: bool = False
 
 
@@ -47,7 +54,7 @@ def find_base(name: str, config: RuneConfig) -> Base:
         id=found.id,
         path=found.path,
         sha256=_sha256(found.path, _WEIGHTS),
-        recipe_sha256=_sha256(found.path, _RECIPE),
+        recipes={method: _sha256(found.path, files) for method, files in _RECIPES.items()},
         hypernetwork=(found.path / HYPERNETWORK).is_dir(),
     )
 

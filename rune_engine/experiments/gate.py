@@ -18,8 +18,8 @@ from rune_engine.experiments import conditions as asked
 from rune_engine.experiments import growth, leaks
 from rune_engine.experiments.about import settings as told_settings
 from rune_engine.experiments.about import subjects, versions
-from rune_engine.experiments.adapters import CLOSED_FORM, Made, Workshop, figures_of
-from rune_engine.experiments.base import HYPERNETWORK, Base
+from rune_engine.experiments.adapters import Made, Workshop, figures_of
+from rune_engine.experiments.base import CLOSED_FORM, HYPERNETWORK, Base
 from rune_engine.experiments.conditions import Adapters, Asker, Condition
 from rune_engine.experiments.decision import decide
 from rune_engine.experiments.diagnostics import diagnose
@@ -251,7 +251,7 @@ class _Gate:
                 "name": Path(base.name).name,
                 "id": base.id,
                 "sha256": base.sha256,
-                "recipe_sha256": base.recipe_sha256,
+                "recipes_sha256": dict(base.recipes),
                 **_served(self._with),
             },
             "versions": versions(),

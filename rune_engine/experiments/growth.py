@@ -12,7 +12,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rune_engine.experiments.adapters import CLOSED_FORM, DIRECT, Made, Workshop
+from rune_engine.experiments.adapters import Made, Workshop
+from rune_engine.experiments.base import CLOSED_FORM, DIRECT
 from rune_engine.experiments.conditions import Adapters, Asker, all_of
 from rune_engine.experiments.recording import Taught
 from rune_engine.experiments.sampling import Answered
