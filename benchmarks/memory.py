@@ -38,7 +38,7 @@ def wilson(passed: int, total: int, z: float = 1.96) -> tuple[float, float]:
     middle = (rate + squared / (2 * total)) / (1 + squared / total)
     spread = z * math.sqrt(rate * (1 - rate) / total + squared / (4 * total**2))
     spread /= 1 + squared / total
-    return middle - spread, middle + spread
+    return max(0.0, middle - spread), min(1.0, middle + spread)
 
 
 def _line(name: str, runs: list[dict[str, Any]], key: str, kind: str, tasks: str) -> str:
