@@ -31,7 +31,7 @@ from rune_engine.service.process import main as engine_main
 
 assert rune_engine.agent.graph and uvicorn  # imported for the forks, which import nothing
 
-STAND_IN = Path(__file__).resolve().parent / "stand_in"
+STAND_IN = Path(__file__).resolve().parent / "prepared_trainer"
 JOBS_AT_ONCE = 2
 PREPARED = 8
 LINES, LINE_WORDS = 30, 4000
