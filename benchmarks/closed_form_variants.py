@@ -30,6 +30,7 @@ from rune_engine.models import Trajectory
 from trainers import dataset
 from trainers.base_model.corpus import ABILITIES, Corpus
 from trainers.base_model.encoding import encode_document
+from trainers.base_model.export import CLOSED_FORM
 from trainers.closed_form import known
 from trainers.closed_form.evidence import Evidence, Reader
 from trainers.closed_form.output import Output
@@ -61,14 +62,13 @@ class Variant:
     values: str = "error"
     known: str = "own"
     failed: float = 0.0
-    ridge: float = 60.0
-    strength: float = 40.0
-    rank: int = 32
+    ridge: float = CLOSED_FORM.ridges[0]
+    strength: float = CLOSED_FORM.strengths[0]
+    rank: int = CLOSED_FORM.rank
 
 
-AS_IT_IS = Variant()
 VARIANTS: dict[str, dict[str, Variant]] = {
-    "as it is": {"last down_proj, every token, rank 32, strength 40": AS_IT_IS},
+    "as it is": {"as rune-nano ships": Variant()},
     "layers": {
         "the last but one": Variant(modules=("-2.mlp.down_proj",)),
         "the last but two": Variant(modules=("-3.mlp.down_proj",)),

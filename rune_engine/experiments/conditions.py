@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from rune_engine.errors import ContextTooLongError, RuneError
 from rune_engine.experiments.adapters import METHODS, Made, Workshop, refused
 from rune_engine.experiments.asking import Question, conversation
-from rune_engine.experiments.base import HYPERNETWORK, Base
+from rune_engine.experiments.base import CLOSED_FORM, DIRECT, HYPERNETWORK, Base
 from rune_engine.experiments.cache import key_of
 from rune_engine.experiments.recording import Taught, judged
 from rune_engine.experiments.sampling import Answered, Sampler
@@ -34,7 +34,7 @@ from rune_engine.sandbox.verdict import tests_passed
 
 Result = TypeVar("Result")
 BASE, IN_CONTEXT, RANDOM, WRONG = "base", "in_context", "random", "wrong_project"
-CONDITIONS = (BASE, IN_CONTEXT, "direct", "closed_form", HYPERNETWORK, RANDOM, WRONG)
+CONDITIONS = (BASE, IN_CONTEXT, DIRECT, CLOSED_FORM, HYPERNETWORK, RANDOM, WRONG)
 
 
 @dataclass(frozen=True, slots=True)

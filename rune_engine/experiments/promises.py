@@ -9,13 +9,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from rune_engine.experiments.decision import LEAST_GAIN, ROUNDING
 from rune_engine.experiments.figures import Figures
 from rune_engine.experiments.subjects import NEW_COMBINATIONS, NEW_WORDINGS
 from rune_engine.experiments.wording import interval, percent, points
 
+Measured = TypeVar("Measured")
 _FASTER = 30.0
 _KEPT = 0.8
 _OF_DIRECT = 0.9
@@ -96,11 +97,12 @@ def _hypernetwork(figures: Figures) -> Iterator[Promise]:
 def _clear_gain(figures: Figures, name: str) -> Promise:
     gain = _at(figures, "conditions", name, "gain_over_base")
     line = f"{name}: at least 30 points over base, its interval above 5"
-    if gain is None:
-        return Promise(line, None, "not measured")
+    return _judged(line, gain, _is_clear, _gained)
+
+
+def _is_clear(gain: Figures) -> bool:
     low, _high = gain["interval"]
-    held = gain["value"] >= 0.30 - ROUNDING and low > LEAST_GAIN
-    return Promise(line, held, _gained(gain))
+    return bool(gain["value"] >= 0.30 - ROUNDING and low > LEAST_GAIN)
 
 
 def _controls(figures: Figures) -> Iterator[Promise]:
@@ -154,9 +156,9 @@ def _most(line: str, value: float | None, most: float) -> Promise:
 
 def _judged(
     line: str,
-    value: Any,
-    holds: Callable[[Any], bool],
-    shown: Callable[[Any], str],
+    value: Measured | None,
+    holds: Callable[[Measured], bool],
+    shown: Callable[[Measured], str],
 ) -> Promise:
     if value is None:
         return Promise(line, None, "not measured")

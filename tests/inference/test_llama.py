@@ -33,20 +33,23 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 EXACT = 3e-4
 """With keys and values in float32; what is left is the order of sums."""
-_ASKED = (
-    "<|im_start|>system\nYou write Python. Answer with one code block.<|im_end|>\n"
-    "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
-)
-KNOWN = (
-    "Throw away what is not positive.",
-    "Please keep the first letter of each word.",
-    "Place long words after short ones, then return the total length of the words.",
-)
-UNKNOWN = (
-    "Write solve(xs): sort them, drop repeats",
-    "Write solve(xs): halve each number",
-    "Write solve(xs): find the largest",
-)
+HALF = 1e-3
+"""With keys and values in half precision, the default."""
+UNKNOWN = 1e-2
+"""The same, on text that the model has never seen."""
+_SYSTEM = "<|im_start|>system\nYou write Python. Answer with one code block.<|im_end|>\n"
+_ASKED = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+NANO_PROMPTS = {
+    _ASKED.format("Write solve(xs): sort them, drop repeats"): UNKNOWN,
+    _ASKED.format("Write solve(xs): halve each number"): HALF,
+    _ASKED.format("Write solve(xs): find the largest"): HALF,
+    _SYSTEM + _ASKED.format("Throw away what is not positive."): HALF,
+    _SYSTEM + _ASKED.format("Please keep the first letter of each word."): HALF,
+    _SYSTEM
+    + _ASKED.format(
+        "Place long words after short ones, then return the total length of the words."
+    ): HALF,
+}
 
 
 @pytest.fixture(scope="module")
@@ -98,12 +101,8 @@ async def test_log_probabilities_are_those_of_peft_in_float32(
         assert answer.token_logprobs == pytest.approx(logprobs, abs=EXACT)
 
 
-@pytest.mark.parametrize(("tasks", "within"), [(KNOWN, 1e-3), (UNKNOWN, 1e-2)])
-async def test_half_precision_stays_near_peft(
-    tasks: tuple[str, ...], within: float, tmp_path: Path
-) -> None:
-    """rune-nano as it ships, on tasks as it was taught and in other words."""
-    prompts = [_ASKED.format(task) for task in tasks]
+async def test_half_precision_stays_near_peft(tmp_path: Path) -> None:
+    """rune-nano as it ships, with adapters on every layer."""
     nano = base_models.describe("rune-nano")
     provider = LlamaProvider(nano.id, nano.path, tmp_path / "gguf", 1, 60.0)
     try:
@@ -113,9 +112,9 @@ async def test_half_precision_stays_near_peft(
             )
             reference = Peft(nano.path, adapter or None)
             answers = await provider.generate(
-                [raw(prompt) for prompt in prompts], adapter=adapter or None
+                [raw(prompt) for prompt in NANO_PROMPTS], adapter=adapter or None
             )
-            for prompt, answer in zip(prompts, answers, strict=True):
+            for (prompt, within), answer in zip(NANO_PROMPTS.items(), answers, strict=True):
                 text, logprobs = reference.greedy(prompt, 12)
                 assert answer.text == text
                 assert answer.token_logprobs == pytest.approx(logprobs, abs=within)

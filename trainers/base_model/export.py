@@ -42,7 +42,7 @@ DISTILLATION = DirectSettings(
 """How the benchmark found that memories are best taught to this model."""
 
 CLOSED_FORM = ClosedFormSettings(ridges=[60.0], strengths=[40.0], folds=1)
-"""With more strength other wordings gain a little, and plain tasks lose: see docs/training.md."""
+"""With more strength tasks with documentation lose, with less new ones: see docs/training.md."""
 
 REHEARSAL_TASKS = 64
 """Plain tasks that ship with the model, to be rehearsed while a memory is taught."""

@@ -14,25 +14,15 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 from adapter_files import RANK, weights
+from trainer_protocol import emit, end_with_stdin
 
 from rune_engine.errors import TrainingError
 from rune_engine.models import FAST_METHODS, TrainerJob, TrainerResult
 
 RESUMED = 7777
 """The number of steps that a resumed training claims to have made."""
-
-
-def emit(event: str, **fields: Any) -> None:
-    print(json.dumps({"event": event, **fields}), flush=True)
-
-
-def end_with_stdin() -> None:
-    while os.read(0, 4096):
-        pass
-    os._exit(3)
 
 
 def train(job: TrainerJob) -> TrainerResult:

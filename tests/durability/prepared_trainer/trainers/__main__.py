@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+
+from trainer_protocol import emit, end_with_stdin
 
 PREPARED = 8
-
-
-def emit(event: str, **fields: Any) -> None:
-    print(json.dumps({"event": event, **fields}), flush=True)
-
-
-def end_with_stdin() -> None:
-    while os.read(0, 4096):
-        pass
-    os._exit(3)
 
 
 def main() -> None:
