@@ -286,8 +286,12 @@ def test_the_assessment_has_every_condition(
     assess.main()
     found = json.loads(report.read_bytes())
     projects = {name: each["projects"] for name, each in found["conditions"].items()}
-    wanted = {"base": 2, "closed_form": 2, "hypernetwork": 2, "random": 2, "direct": 1}
-    assert projects == wanted
+    alone = dict.fromkeys(("base", *assess.CLOSED_FORMS, "hypernetwork", "random"), 2)
+    assert projects == alone | {"direct": 1}
+    right = {name: each["exact_share"] for name, each in found["conditions"].items()}
+    for name, gain in found["gains"].items():
+        assert gain["value"] == pytest.approx(right["hypernetwork"] - right[name])
+        assert gain["interval"][0] <= gain["value"] <= gain["interval"][1]
     assert found["conditions"]["base"]["drift"] == pytest.approx(0.0, abs=1e-6)
     norms = {name: each["delta_w_norm"] for name, each in found["conditions"].items()}
     assert norms["random"] == pytest.approx(norms["hypernetwork"], rel=1e-3)

@@ -2,10 +2,11 @@
 
     python -m trainers.hypernetwork.assess --base base_models/rune-nano --json report.json
 
-Exact answers of held-out tasks by the base model alone, the closed form, the hypernetwork, and
-directly trained adapters where `--direct` names a folder of them (see `adapters`); how near the
-hypernetwork's adapters come to those, and a random adapter of the same norm; how much the adapters
-of different projects differ.
+Exact answers of held-out tasks by the base model alone, the closed form as it ships and at the
+hypernetwork's rank, the hypernetwork, and directly trained adapters where `--direct` names a folder
+of them (see `adapters`); what the hypernetwork gains over either closed form; how near its adapters
+come to the directly trained, and a random adapter of the same norm; how much the adapters of
+different projects differ.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,7 +32,7 @@ from trainers.closed_form.settings import ClosedFormSettings
 from trainers.closed_form.statistics import LowRank
 from trainers.hypernetwork import files
 from trainers.hypernetwork.adapters import direct_update
-from trainers.hypernetwork.judging import judged, whole
+from trainers.hypernetwork.judging import exact_share, judged, whole
 from trainers.hypernetwork.lessons import Lesson, Scheme
 from trainers.hypernetwork.network import Hypernetwork
 from trainers.hypernetwork.objective import Judge, reconstruction
@@ -39,6 +41,9 @@ from trainers.hypernetwork.shelf import Shelf
 
 FIRST_SEED = 3_000_000
 """Projects of the evaluation split from here on: a training is judged by others."""
+CLOSED_FORMS = ("closed_form", "closed_form_same_rank")
+"""The closed form as the base model's settings have it, and at the hypernetwork's rank."""
+_RESAMPLES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +93,18 @@ class Assessment:
             "hypernetwork": self._network.settings.model_dump(mode="json"),
             "projects": len(self._lessons),
             "conditions": {name: self._condition(way) for name, way in made.items()},
+            "gains": {name: self._gain(made["hypernetwork"], made[name]) for name in CLOSED_FORMS},
             "reconstruction": self._reconstruction(made) if self._direct else None,
         }
 
     def _ways(self) -> dict[str, Made]:
         nothing = torch.zeros(self._network.settings.outputs, self._network.settings.width)
         hypernetwork = self._each(lambda lesson: self._network.distill(lesson.rows))
+        same_rank = self._settings.model_copy(update={"rank": self._network.settings.rank})
         made = {
             "base": Made(dict.fromkeys(self._lessons, nothing)),
-            "closed_form": self._each(self._closed_form),
+            "closed_form": self._each(partial(self._closed_form, self._settings)),
+            "closed_form_same_rank": self._each(partial(self._closed_form, same_rank)),
             "hypernetwork": hypernetwork,
             "random": Made({s: _random_like(u, s) for s, u in hypernetwork.updates.items()}),
         }
@@ -110,10 +118,10 @@ class Assessment:
         seconds = (time.monotonic() - began) / len(updates)
         return Made({seed: whole(update) for seed, update in updates.items()}, seconds)
 
-    def _closed_form(self, lesson: Lesson) -> LowRank:
+    def _closed_form(self, settings: ClosedFormSettings, lesson: Lesson) -> LowRank:
         gathered = Gathered(kept_of(lesson.rows), self._known, self._output, 0, 0)
         tasks = [str(number) for number in range(lesson.rows.trajectories)]
-        return solve_for(tasks, gathered, self._settings, 0).update
+        return solve_for(tasks, gathered, settings, 0).update
 
     def _condition(self, made: Made) -> dict[str, float | None]:
         updates = iter(made.updates.values())
@@ -124,6 +132,25 @@ class Assessment:
             "seconds_per_adapter": made.seconds,
             **figures.numbers(),
         }
+
+    @torch.no_grad()
+    def _gain(self, made: Made, other: Made) -> dict[str, Any]:
+        """Mean difference of the exact shares, and its 95 % interval by a bootstrap of projects."""
+        differences = torch.tensor(
+            [
+                self._exact(lesson, made.updates[seed]) - self._exact(lesson, other.updates[seed])
+                for seed, lesson in self._lessons.items()
+            ],
+            dtype=torch.double,
+        )
+        count, generator = len(differences), torch.Generator().manual_seed(0)
+        drawn = torch.randint(count, (_RESAMPLES, count), generator=generator)
+        ends = torch.tensor([0.025, 0.975], dtype=torch.double)
+        interval = differences[drawn].mean(1).quantile(ends).tolist()
+        return {"value": float(differences.mean()), "interval": interval}
+
+    def _exact(self, lesson: Lesson, update: Tensor) -> float:
+        return exact_share(lesson, self._judge.logits(lesson.asked.evidence, update))
 
     def _reconstruction(self, made: Mapping[str, Made]) -> dict[str, float]:
         """Mean squared errors against the directly trained adapters, relative to their size where
