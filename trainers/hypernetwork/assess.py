@@ -26,13 +26,14 @@ from torch import Tensor
 
 import base_models
 from base_models.hypernetworks import FOLDER
+from rune_engine.experiments.intervals import estimate
 from trainers.closed_form.distill import solve_for
 from trainers.closed_form.gathering import Gathered
 from trainers.closed_form.settings import ClosedFormSettings
 from trainers.closed_form.statistics import LowRank
 from trainers.hypernetwork import files
 from trainers.hypernetwork.adapters import direct_update
-from trainers.hypernetwork.judging import exact_share, judged, whole
+from trainers.hypernetwork.judging import Figures, judged, whole
 from trainers.hypernetwork.lessons import Lesson, Scheme
 from trainers.hypernetwork.network import Hypernetwork
 from trainers.hypernetwork.objective import Judge, reconstruction
@@ -43,7 +44,6 @@ FIRST_SEED = 3_000_000
 """Projects of the evaluation split from here on: a training is judged by others."""
 CLOSED_FORMS = ("closed_form", "closed_form_same_rank")
 """The closed form as the base model's settings have it, and at the hypernetwork's rank."""
-_RESAMPLES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +88,13 @@ class Assessment:
     def report(self) -> dict[str, Any]:
         """Everything, JSON-ready."""
         made = self._ways()
+        figures = {name: self._judged(way) for name, way in made.items()}
         return {
             "base_model_id": self._network.settings.base_model_id,
             "hypernetwork": self._network.settings.model_dump(mode="json"),
             "projects": len(self._lessons),
-            "conditions": {name: self._condition(way) for name, way in made.items()},
-            "gains": {name: self._gain(made["hypernetwork"], made[name]) for name in CLOSED_FORMS},
+            "conditions": {name: _condition(way, figures[name]) for name, way in made.items()},
+            "gains": {name: _gain(figures["hypernetwork"], figures[name]) for name in CLOSED_FORMS},
             "reconstruction": self._reconstruction(made) if self._direct else None,
         }
 
@@ -123,34 +124,10 @@ class Assessment:
         tasks = [str(number) for number in range(lesson.rows.trajectories)]
         return solve_for(tasks, gathered, settings, 0).update
 
-    def _condition(self, made: Made) -> dict[str, float | None]:
+    def _judged(self, made: Made) -> Figures:
         updates = iter(made.updates.values())
         lessons = [self._lessons[seed] for seed in made.updates]
-        figures = judged(lessons, lambda _lesson: next(updates), self._judge, self._plain)
-        return {
-            "projects": len(lessons),
-            "seconds_per_adapter": made.seconds,
-            **figures.numbers(),
-        }
-
-    @torch.no_grad()
-    def _gain(self, made: Made, other: Made) -> dict[str, Any]:
-        """Mean difference of the exact shares, and its 95 % interval by a bootstrap of projects."""
-        differences = torch.tensor(
-            [
-                self._exact(lesson, made.updates[seed]) - self._exact(lesson, other.updates[seed])
-                for seed, lesson in self._lessons.items()
-            ],
-            dtype=torch.double,
-        )
-        count, generator = len(differences), torch.Generator().manual_seed(0)
-        drawn = torch.randint(count, (_RESAMPLES, count), generator=generator)
-        ends = torch.tensor([0.025, 0.975], dtype=torch.double)
-        interval = differences[drawn].mean(1).quantile(ends).tolist()
-        return {"value": float(differences.mean()), "interval": interval}
-
-    def _exact(self, lesson: Lesson, update: Tensor) -> float:
-        return exact_share(lesson, self._judge.logits(lesson.asked.evidence, update))
+        return judged(lessons, lambda _lesson: next(updates), self._judge, self._plain)
 
     def _reconstruction(self, made: Mapping[str, Made]) -> dict[str, float]:
         """Mean squared errors against the directly trained adapters, relative to their size where
@@ -166,6 +143,22 @@ class Assessment:
         lesson = self._lessons[seed]
         keys = torch.cat([lesson.rows.keys, lesson.asked.evidence.keys])
         return float(reconstruction(update, self._direct[seed], keys))
+
+
+def _condition(made: Made, figures: Figures) -> dict[str, float | None]:
+    return {
+        "projects": len(made.updates),
+        "seconds_per_adapter": made.seconds,
+        **figures.numbers(),
+    }
+
+
+def _gain(made: Figures, other: Figures) -> dict[str, Any]:
+    """The mean difference of the exact shares and its 95 % interval, of the same projects."""
+    pairs = enumerate(zip(made.exact, other.exact, strict=True))
+    gain = estimate({str(project): [one - two] for project, (one, two) in pairs})
+    assert gain is not None
+    return {"value": gain.value, "interval": gain.interval}
 
 
 def _random_like(update: Tensor, seed: int) -> Tensor:

@@ -25,7 +25,7 @@ class Figures:
     """Means over projects.
 
     Attributes:
-        exact_share: of the held-out tasks, answered exactly as the reference does.
+        exact: of each project's held-out tasks, the share answered exactly as the reference does.
         loss: of the right answers' tokens, nats.
         drift: from what the base model says where no memory is needed, nats.
         unmoved: share of the tokens there of which the likeliest one is still the same.
@@ -33,15 +33,22 @@ class Figures:
         cosine_diversity: 1 less the mean cosine similarity of different projects' updates.
     """
 
-    exact_share: float
+    exact: tuple[float, ...]
     loss: float
     drift: float
     unmoved: float
     delta_w_norm: float
     cosine_diversity: float
 
+    @property
+    def exact_share(self) -> float:
+        return sum(self.exact) / len(self.exact)
+
     def numbers(self) -> dict[str, float]:
-        return asdict(self)
+        """By name; `exact_share` for what each project's is."""
+        told = asdict(self)
+        del told["exact"]
+        return {"exact_share": self.exact_share, **told}
 
 
 @torch.no_grad()
@@ -62,7 +69,7 @@ def judged(
         unmoved.append(float(same.double().mean()))
     count = len(updates)
     return Figures(
-        exact_share=sum(exact) / count,
+        exact=tuple(exact),
         loss=sum(losses) / count,
         drift=sum(drifts) / count,
         unmoved=sum(unmoved) / count,
