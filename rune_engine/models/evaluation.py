@@ -13,7 +13,7 @@ Criterion = Literal["tests", "pbb"]
 """`tests`: write code that passes the task's tests. `pbb`: predict what a program gives for inputs
 that were not shown (the program-evaluation criterion)."""
 NO_ADAPTER = "none"
-Path = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+FilePath = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 
 
 class EvaluateParams(Model):
@@ -25,12 +25,12 @@ class EvaluateParams(Model):
 
     adapter_id: Identifier = Field(description='"none": the base model alone, on a suite.')
     trajectory_ids: list[Identifier] | None = None
-    suite: Path | None = Field(
+    suite: FilePath | None = Field(
         default=None, description="Absolute path of a file in HumanEval's or MBPP's format."
     )
     criterion: Criterion = "tests"
     base_model: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
-    workspace: Path | None = Field(
+    workspace: FilePath | None = Field(
         default=None,
         description="Absolute path of a folder that the tasks' code may import from; by default "
         "the one that the project's last task for the local model named.",

@@ -91,9 +91,9 @@ class Engine:
         self.lease = AcceleratorLease(self.providers, self.events, config.exclusive)
         work = work_of(
             config,
+            database,
             registry=self.registry,
             trajectories=self.trajectories,
-            evaluations=self.evaluations,
             jobs=self.jobs,
             events=self.events,
             providers=self.providers,
@@ -242,7 +242,7 @@ class Engine:
         return await self._enqueue("distill", params, **options)
 
     async def submit_evaluate(self, params: EvaluateParams, **options: Unpack[JobOptions]) -> Job:
-        """Queue an evaluation of an adapter by tasks that it was not trained on."""
+        """Queue an evaluation: by tasks that the adapter was not trained on, or by a suite."""
         provider = self.providers.get(params.base_model)
         adapter = await asyncio.to_thread(
             submission.check_evaluate,
@@ -251,7 +251,8 @@ class Engine:
             self.registry,
             self.trajectories,
         )
-        options.setdefault("project_id", adapter.project_id)
+        if adapter is not None:
+            options.setdefault("project_id", adapter.project_id)
         return await self._enqueue("evaluate", params, **options)
 
     async def submit_import(self, params: ImportParams, **options: Unpack[JobOptions]) -> Job:

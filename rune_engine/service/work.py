@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rune_engine.config import RuneConfig
+from rune_engine.database import Database
 from rune_engine.evaluation.records import EvaluationStore
 from rune_engine.events import EventLog
 from rune_engine.inference.factory import ProviderPool
@@ -34,10 +35,10 @@ CAPACITY: dict[JobKind, int] = {
 
 def work_of(
     config: RuneConfig,
+    database: Database,
     *,
     registry: AdapterRegistry,
     trajectories: TrajectoryStore,
-    evaluations: EvaluationStore,
     jobs: JobStore,
     events: EventLog,
     providers: ProviderPool,
@@ -53,14 +54,14 @@ def work_of(
             lease,
             Evaluate(
                 config,
+                database,
                 providers,
                 registry=registry,
                 trajectories=trajectories,
-                evaluations=evaluations,
                 sandbox=sandbox,
                 jobs=jobs,
             ),
         ),
-        "evolve": Evolve(registry, trajectories, evaluations, events),
+        "evolve": Evolve(registry, trajectories, EvaluationStore(database), events),
         "import": ImportFile(config, trajectories, jobs),
     }
