@@ -71,7 +71,7 @@ class Chooser:
         tasks = distinct(map(task_of, map(self._trajectories.get, ids)))
         return [str(task.trajectory_id) for task in islice(tasks, most)]
 
-    def elsewhere(self, adapter: AdapterInfo, most: int, seed: int) -> list[str]:
+    def elsewhere(self, adapter: AdapterInfo, most: int) -> list[str]:
         """Ids of up to `most` trajectories of other projects and domains, one a task."""
         values = {
             "project_id": adapter.project_id,
@@ -82,7 +82,7 @@ class Chooser:
         with self._database.reading() as session:
             rows = session.connection().execute(text(_ELSEWHERE), values)
             ids = list(rows.scalars())
-        random.Random(seed).shuffle(ids)
+        random.Random(0).shuffle(ids)
         found = self._not_taught(adapter, self.existing(ids[: 2 * most]))
         return [str(task.trajectory_id) for task in islice(distinct(map(task_of, found)), most)]
 

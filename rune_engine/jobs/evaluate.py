@@ -140,7 +140,7 @@ class Evaluate:
             ]
         )
         worlds = self._config.jobs_path / job_id / "worlds"
-        return [*held_out, *generated_tasks(chosen["generated"], worlds, params.seed)]
+        return [*held_out, *generated_tasks(chosen["generated"], worlds)]
 
     def _choose(self, asked: _Evaluation) -> dict[str, object]:
         """Ids of trajectories, and how many tasks are generated: outside the adapter's domain half
@@ -151,7 +151,7 @@ class Evaluate:
             held_out = self._chooser.named(params.trajectory_ids, params.max_tasks)
         else:
             held_out = self._chooser.held_out(adapter, params.max_tasks)
-        elsewhere = self._chooser.elsewhere(adapter, outside // 2, params.seed)
+        elsewhere = self._chooser.elsewhere(adapter, outside // 2)
         generated = outside - len(elsewhere)
         return {"held_out": held_out, "elsewhere": elsewhere, "generated": generated}
 
