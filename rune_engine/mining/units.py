@@ -14,7 +14,7 @@ NOT_PARSED = "does not compile"
 NO_CHANGE = "only comments, docstrings or layout changed"
 TOO_LARGE = "too large"
 TOO_SMALL = "too small"
-ONLY_REMOVED = "only something removed, or changed outside functions and classes"
+NOTHING_INSIDE = "nothing changed in a function or class, or it was removed"
 
 SMALL_FILE_CHARS, SMALL_FILE_LINES = 3_000, 80
 MOST_CHARS, MOST_LINES, FEWEST_LINES = 4_000, 120, 2
@@ -76,23 +76,32 @@ def changed_units(before: str | None, after: str) -> tuple[list[Unit], list[str]
     Args:
         before: None for a new file.
     """
+    try:
+        return _changed_units(before, after)
+    except RecursionError:
+        return [], [NOT_PARSED]
+
+
+def _changed_units(before: str | None, after: str) -> tuple[list[Unit], list[str]]:
     new, old = _read(after), _read(before) if before is not None else None
     if new is None or (before is not None and old is None):
         return [], [NOT_PARSED]
-    if old is not None and _meaning(old.tree) == _meaning(new.tree):
-        return [], [NO_CHANGE]
     if _is_small(after) and (before is None or _is_small(before)):
-        return _whole(before, after, new)
+        same = old is not None and _meaning(old.tree) == _meaning(new.tree)
+        return ([], [NO_CHANGE]) if same else _whole(before, after, new)
     found = [_unit(name, old, new) for name in _changed(old, new)]
     units = [each for each in found if isinstance(each, Unit)]
     skipped = [each for each in found if isinstance(each, str)]
-    return units, skipped if found else [ONLY_REMOVED]
+    return units, skipped if found else [NOTHING_INSIDE]
 
 
 def fingerprint(text: str) -> str:
     """What two pieces have in common that differ in layout, comments and docstrings only."""
-    tree = _read(text)
-    return _meaning(tree.tree) if tree is not None else text
+    found = _read(text)
+    try:
+        return _meaning(found.tree) if found is not None else text
+    except RecursionError:
+        return text
 
 
 def _read(text: str) -> _File | None:
@@ -100,7 +109,6 @@ def _read(text: str) -> _File | None:
     try:
         tree = ast.parse(text)
         _drop_docstrings(tree)
-        _meaning(tree)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     return _File(text.split("\n"), tree, dict(_definitions(tree)))
@@ -125,7 +133,7 @@ def _changed(old: _File | None, new: _File) -> list[str]:
     differs = [
         name
         for name, node in new.definitions.items()
-        if name not in known or _meaning(known[name]) != _meaning(node)
+        if name not in known or _differ(old, known[name], new, node)
     ]
     chosen: list[str] = []
     for name in differs:
@@ -140,6 +148,12 @@ def _changed(old: _File | None, new: _File) -> list[str]:
         else:
             chosen.append(name)
     return chosen
+
+
+def _differ(old: _File | None, one: _Definition, new: _File, other: _Definition) -> bool:
+    """Whether two versions of a definition mean something else; most are the same text."""
+    assert old is not None
+    return old.text(one) != new.text(other) and _meaning(one) != _meaning(other)
 
 
 def _apart(node: _Definition) -> str:
@@ -169,7 +183,7 @@ def _unit(name: str, old: _File | None, new: _File) -> Unit | str:
 
 def _whole(before: str | None, after: str, new: _File) -> tuple[list[Unit], list[str]]:
     if not new.definitions:
-        return [], [ONLY_REMOVED]
+        return [], [NOTHING_INSIDE]
     return [Unit("", "file", before, after, before or "")], []
 
 
@@ -180,10 +194,11 @@ def _meaning(node: ast.AST) -> str:
 
 def _drop_docstrings(tree: ast.Module) -> None:
     """Take them out of the tree; where everything is in the text stays as it was."""
-    for node in ast.walk(tree):
-        if not isinstance(node, _Definition | ast.Module) or not node.body:
-            continue
-        first = node.body[0].value if isinstance(node.body[0], ast.Expr) else None
+    pending: list[ast.Module | _Definition] = [tree]
+    while pending:
+        node = pending.pop()
+        pending += [each for each in node.body if isinstance(each, _Definition)]
+        first = node.body[0].value if node.body and isinstance(node.body[0], ast.Expr) else None
         if isinstance(first, ast.Constant) and isinstance(first.value, str):
             del node.body[0]
 
