@@ -62,6 +62,7 @@ from rune_engine.models.jobs import (
     RunTaskParams,
     TaskResult,
 )
+from rune_engine.models.mining import MinedUnit, MineParams, MineResult
 from rune_engine.models.probing import (
     Check,
     CheckStatus,
@@ -80,6 +81,7 @@ from rune_engine.models.training import (
 from rune_engine.models.trajectories import (
     MAX_ATTEMPTS_PER_TRAJECTORY,
     Attempt,
+    GitProvenance,
     Outcome,
     RecordedTrajectory,
     Trajectory,
@@ -122,6 +124,7 @@ __all__ = [
     "ForgetProof",
     "ForgetReport",
     "ForgottenAdapter",
+    "GitProvenance",
     "HierarchyLevel",
     "HistoryEntry",
     "HistoryPage",
@@ -137,6 +140,9 @@ __all__ = [
     "LearntRole",
     "LifecycleEvent",
     "MemoryStatus",
+    "MineParams",
+    "MineResult",
+    "MinedUnit",
     "Model",
     "Name",
     "OpenAIStatus",

@@ -12,6 +12,7 @@ from rune_engine.jobs.evaluate import Evaluate
 from rune_engine.jobs.evolve import Evolve
 from rune_engine.jobs.import_file import ImportFile
 from rune_engine.jobs.lease import AcceleratorLease, Serves, Trains
+from rune_engine.jobs.mine import Mine
 from rune_engine.jobs.run_task import RunTask
 from rune_engine.jobs.runner import Work
 from rune_engine.jobs.store import JobStore
@@ -30,6 +31,7 @@ CAPACITY: dict[JobKind, int] = {
     "evaluate": 1,
     "evolve": 1,
     "import": 1,
+    "mine": 1,
 }
 
 
@@ -64,4 +66,5 @@ def work_of(
         ),
         "evolve": Evolve(registry, trajectories, EvaluationStore(database), events),
         "import": ImportFile(config, trajectories, jobs),
+        "mine": Mine(config, trajectories, sandbox, jobs),
     }
