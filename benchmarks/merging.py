@@ -17,6 +17,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -136,8 +137,8 @@ def measure(shapes: dict[str, Shape], repeats: int) -> dict[str, Any]:
         errors = {}
         for name, shape in shapes.items():
             shape.ours(method)
-            mine = [_seconds(lambda s=shape: s.ours(method)) for _ in range(10 * repeats)]
-            theirs = [_seconds(lambda s=shape: s.peft(method)) for _ in range(repeats)]
+            mine = [_seconds(partial(shape.ours, method)) for _ in range(10 * repeats)]
+            theirs = [_seconds(partial(shape.peft, method)) for _ in range(repeats)]
             peft += shape.count * median(theirs)
             ours += shape.count * median(mine)
             errors[name] = shape.errors(method, shape.peft(method))

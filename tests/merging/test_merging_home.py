@@ -19,11 +19,12 @@ from rune_engine.errors import (
     BaseModelNotFoundError,
     MergeRefusedError,
     RuneError,
+    TrainingError,
 )
 from rune_engine.jobs.candidates import Candidate
 from rune_engine.jobs.merging import OF_WEIGHTS, Merging
 from rune_engine.jobs.trainer import Trainers
-from rune_engine.models import AdapterInfo, MergeSettings, TrajectoryDraft
+from rune_engine.models import AdapterInfo, MergeJob, MergeSettings, TrajectoryDraft
 from rune_engine.registry import AdapterDraft, AdapterRegistry, AdapterWeights
 from rune_engine.trajectories import TrajectoryStore
 
@@ -144,8 +145,10 @@ async def test_where_what_they_learnt_from_is_gone_their_weights_are_merged(
 ) -> None:
     one = home.store("one", adapter_files.weights(1))
     other = home.store("other", adapter_files.weights(2))
-    made = await merge(home, tmp_path / "merge", one, other)
-    assert made.result.method == OF_WEIGHTS
+    with pytest.raises(TrainingError):
+        await merge(home, tmp_path / "merge", one, other, trainers=NOBODY)
+    asked = MergeJob.model_validate_json((tmp_path / "merge" / "job.json").read_bytes())
+    assert (asked.method, asked.trajectories_path) == (OF_WEIGHTS, None)
 
 
 async def test_what_cannot_be_merged_is_refused_before_a_trainer_starts(
