@@ -15,6 +15,7 @@
     │   ├── AdapterBaseModelMismatchError
     │   ├── AdapterUnsupportedError  sound, but not for this back-end
     │   ├── AdapterForgottenError
+    │   ├── MergeRefusedError        these adapters cannot become one
     │   ├── TrajectoryForgottenError
     │   ├── ProjectOptedOutError
     │   ├── EngineRunningError       it must not run for this
@@ -137,6 +138,10 @@ class AdapterUnsupportedError(ConflictError):
 
 class AdapterForgottenError(ConflictError):
     code = "adapter_forgotten"
+
+
+class MergeRefusedError(ConflictError):
+    code = "merge_refused"
 
 
 class TrajectoryForgottenError(ConflictError):
