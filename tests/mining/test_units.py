@@ -101,7 +101,7 @@ def test_a_small_file_is_one_unit() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "reason"),
     [
-        ("def a():\n    return 1\n", "def a():  # 1\n    '''1'''\n\n    return (1)\n", units.NO_CHANGE),
+        ("def a():\n    return 1\n", "def a():  # 1\n    '1'\n\n    return (1)\n", units.NO_CHANGE),
         ("A = 1\n", "A = 2\n", units.NOTHING_INSIDE),
         (LARGE, LARGE.replace("import json\n", "import json\nimport os\n"), units.NOTHING_INSIDE),
         (LARGE, LARGE.replace('"""Read it."""', '"""Read."""'), units.NOTHING_INSIDE),
