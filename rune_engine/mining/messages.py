@@ -40,11 +40,14 @@ _KIND = re.compile(
     re.I,
 )
 _SIGNATURE = "-----BEGIN PGP SIGNATURE-----"
-_MERGES = re.compile(r"merge(?:d|s)?\b(?: (?:branch|pull request|remote|tag|commit|into)|$)", re.I)
+_MERGES = re.compile(
+    r"merge(?:d|s)?\b(?: (?:branch|pull request|remote|tag|commit|into|in)|$)", re.I
+)
 _REVERTS = re.compile(r"(?:revert|reapply|back out|undo)\b", re.I)
 _PARTS = re.compile(r"(?:fixup|squash|amend)!|\[?wip\b", re.I)
 _RELEASES = re.compile(
-    r"(?:bump|releas(?:e|ing)|prepare (?:for )?(?:release|v?\d)|v?\d+\.\d+|version\b"
+    r"(?:bump\b|releas(?:e|ing)(?:$|:| v?\d| notes| candidate)|v?\d+\.\d+|version\b"
+    r"|prepare (?:for )?(?:release|v?\d)"
     r"|(?:update|new|increment|set|up) (?:the )?version|back to dev|start (?:of )?v?\d+\.\d"
     r"|update (?:the )?change ?log|(?:update|upgrade|pin) dependenc)",
     re.I,
@@ -102,6 +105,8 @@ def read(message: str, *, known_issues: frozenset[int] = frozenset()) -> Message
     if reason is not None:
         return reason
     issues = tuple(dict.fromkeys(int(number) for number in _ISSUE.findall(text)))
+    if _TRAILER.fullmatch(first.strip()):
+        return SAYS_NOTHING
     if not _says_enough(subject) and not known_issues.intersection(issues):
         return SAYS_NOTHING
     return Message(subject, _body(rest), issues, _type(kind[1] if kind else "", subject))

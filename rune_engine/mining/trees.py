@@ -16,7 +16,8 @@ from rune_engine.mining.history import MinedCommit
 from rune_engine.mining.repository import Repository, TreeFile
 
 MOST_FILES, MOST_BYTES, MOST_FILE_BYTES = 3_000, 12 * 1024**2, 256 * 1024
-MOST_TESTS = 5
+MOST_TESTS, MOST_HELPERS = 5, 60
+_FOR_TESTS = ("conftest.py", "__init__.py")
 _MOST_SEARCHED = 400
 _KEPT = {".py", ".json", ".toml", ".cfg", ".ini", ".txt", ".csv", ".yaml", ".yml", ".md", ".jinja",
          ".j2", ".html", ".sql", ".xml", ".pyi", ".typed", ""}  # fmt: skip
@@ -40,7 +41,8 @@ class Tree:
     @property
     def packages(self) -> set[str]:
         """The names of its own top-level modules."""
-        names = [name for path in self._files for name in paths.module_names(path)]
+        sources = [path for path in self._files if path.endswith(".py")]
+        names = [name for path in sources for name in paths.module_names(path)]
         return {name.split(".")[0] for name in names if name}
 
     def changed_tests(self) -> list[str]:
@@ -51,7 +53,7 @@ class Tree:
         """Test files of the repository that import a module which changed, the nearest first."""
         modules = {name for file in self._commit.files for name in paths.module_names(file.path)}
         stems = {name.rpartition(".")[2] for name in modules}
-        tests = sorted(filter(paths.is_test_file, self._files))
+        tests = sorted(set(filter(paths.is_test_file, self._files)) - set(self._commit.tests))
         tests.sort(key=lambda path: not any(stem in path for stem in stems))
         found = [
             path
@@ -67,32 +69,35 @@ class Tree:
         return (self._repository.text(file.blob) if file else None) or ""
 
     def with_helpers(self, tests: Sequence[str]) -> dict[str, str]:
-        """The tests, with every conftest.py that counts for them."""
-        wanted = dict.fromkeys(tests)
-        for test in tests:
-            for folder in PurePosixPath(test).parents:
-                conftest = str(folder / "conftest.py")
-                if conftest in self._files:
-                    wanted[conftest] = None
+        """The tests, with every conftest.py that counts for them and the helpers beside them."""
+        folders = {folder for test in tests for folder in PurePosixPath(test).parents}
+        every = {str(folder / name) for folder in folders for name in _FOR_TESTS}
+        beside = [path for path in self._files if self._is_beside(path, tests)]
+        wanted = dict.fromkeys(
+            [*tests, *sorted(every & self._files.keys()), *beside[:MOST_HELPERS]]
+        )
         return {path: self.text(path) for path in wanted}
 
     def write(self, folder: Path, tests: Iterable[str]) -> None:
         """Write it to a new folder; what lies beside a test can be imported by its bare name."""
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        beside = {str(PurePosixPath(test).parent) for test in tests}
+        tests = list(tests)
         for path, file in self._files.items():
             text = self._repository.text(file.blob)
             if text is None:
                 continue
             _put(folder / path, text)
-            if str(PurePosixPath(path).parent) in beside and self._is_helper(path):
-                _put(folder / PurePosixPath(path).name, text)
+            name = PurePosixPath(path).name
+            if name not in self._files and self._is_beside(path, tests):
+                _put(folder / name, text)
 
-    def _is_helper(self, path: str) -> bool:
-        name = PurePosixPath(path).name
-        special = name in ("conftest.py", "__init__.py") or paths.is_test_file(path)
-        return name.endswith(".py") and not special and name not in self._files
+    def _is_beside(self, path: str, tests: Iterable[str]) -> bool:
+        """Whether it is a module of helpers in the folder of one of the tests."""
+        folder, name = str(PurePosixPath(path).parent), PurePosixPath(path).name
+        if not name.endswith(".py") or name in _FOR_TESTS or paths.is_test_file(path):
+            return False
+        return paths.is_test(path) and any(str(PurePosixPath(t).parent) == folder for t in tests)
 
 
 def imported(text: str) -> Iterator[str]:
