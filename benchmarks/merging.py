@@ -27,11 +27,11 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
 from rune_engine.models import AdapterFolder, MergeJob
-from trainers import lora
 from trainers.closed_form.statistics import LowRank
 from trainers.merging.adapters import Adapter
 from trainers.merging.merge import merge, merge_adapters
 from trainers.merging.methods import Method
+from trainers.updates import save_updates
 
 PEFT_NAMES = {
     "linear": "svd",
@@ -168,7 +168,7 @@ def whole(options: argparse.Namespace) -> float:
             }
             folder = Path(scratch, name)
             folder.mkdir()
-            lora.save_updates(updates, sorted(_modules(options)), folder, "random")
+            save_updates(updates, sorted(_modules(options)), folder, "random")
             parents.append(AdapterFolder(id=name, path=str(folder), base_model_id="random"))
         job = MergeJob(
             job_id="whole",

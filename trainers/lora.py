@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
-from safetensors.torch import save_file
-from torch.nn.functional import pad
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from rune_engine.extras import require
 from rune_engine.models import AdapterMethod
 from trainers import packed
-from trainers.closed_form.statistics import LowRank
-from trainers.settings import DirectSettings
+from trainers.settings import SMALL, DirectSettings
 
 QUANTISED = frozenset({"qlora", "qdora"})
 """Methods whose base model is kept in 4-bit NormalFloat."""
-
-SMALL = 100_000_000
-"""Below this many parameters a model that is not packed is float32 on a CPU: it costs nothing."""
 
 
 def load_base(path: str, device: str, method: AdapterMethod = "lora") -> PreTrainedModel:
@@ -123,48 +116,6 @@ def save_adapter(model: PeftModel, folder: Path, base_model_id: str) -> None:
     model.save_pretrained(str(folder), safe_serialization=True)
     (folder / "README.md").unlink(missing_ok=True)
     _make_canonical(folder / "adapter_config.json")
-
-
-def save_update(
-    a: torch.Tensor, b: torch.Tensor, target: str, folder: Path, base_model_id: str
-) -> None:
-    """The same for an update `b @ a` of one module that no model was wrapped for.
-
-    Args:
-        a: [rank, in].
-        b: [out, rank].
-        target: the module's path below `model`, such as `layers.3.mlp.down_proj`.
-    """
-    save_updates({f"model.{target}": LowRank(b, a)}, [target], folder, base_model_id)
-
-
-def save_updates(
-    updates: Mapping[str, LowRank], targets: Sequence[str], folder: Path, base_model_id: str
-) -> None:
-    """The same for updates of several modules; those of a lower rank get rows of zeros.
-
-    Args:
-        updates: by the modules' paths within the base model.
-        targets: names that these paths end in.
-    """
-    rank = max(1, *(len(update.a) for update in updates.values()))
-    config = LoraConfig(
-        r=rank,
-        lora_alpha=rank,
-        target_modules=list(targets),
-        bias="none",
-        task_type="CAUSAL_LM",
-        base_model_name_or_path=base_model_id,
-        inference_mode=True,
-    )
-    config.save_pretrained(str(folder))
-    _make_canonical(folder / "adapter_config.json")
-    weights = {}
-    for module, update in updates.items():
-        name, more = f"base_model.model.{module}.lora_", rank - len(update.a)
-        weights[f"{name}A.weight"] = pad(update.a, (0, 0, 0, more)).contiguous()
-        weights[f"{name}B.weight"] = pad(update.b, (0, more)).contiguous()
-    save_file(weights, folder / "adapter_model.safetensors", {"format": "pt"})
 
 
 def _make_canonical(config_file: Path) -> None:

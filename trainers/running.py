@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from peft import PeftModel
 from torch import Tensor
 
 from trainers import packed
 from trainers.head import token_losses
 from trainers.tokens import Batch, Example, answer_tokens, by_length, collate
 from trainers.tokens import token_losses as padded_losses
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 
 @dataclass(frozen=True, slots=True)

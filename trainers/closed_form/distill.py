@@ -17,7 +17,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from rune_engine.models import TrainerJob, TrainerResult
-from trainers import dataset, lora, tracking
+from trainers import dataset, tracking
 from trainers.closed_form.base_files import shape_of
 from trainers.closed_form.choosing import Choice, Lesson, choose, folded
 from trainers.closed_form.evidence import Evidence
@@ -25,6 +25,7 @@ from trainers.closed_form.gathering import Gathered, Gathering, Session
 from trainers.closed_form.settings import ClosedFormSettings, resolve
 from trainers.closed_form.statistics import LowRank
 from trainers.protocol import Report, peak_memory_bytes
+from trainers.updates import save_update
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def distill(job: TrainerJob, report: Report) -> TrainerResult:
         solved = solve_for(tasks, gathered, settings, job.seed)
         report(0.95, f"ridge {solved.choice.ridge:g}, strength {solved.choice.strength:g} nats")
         update, folder = solved.update, Path(job.output_path)
-        lora.save_update(update.a, update.b, shape.target, folder, job.base_model_id)
+        save_update(update.a, update.b, shape.target, folder, job.base_model_id)
         result = TrainerResult(
             rank=len(update.a),
             examples=sum(len(session.examples) for session in sessions),

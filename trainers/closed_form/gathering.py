@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from rune_engine.models import TrainerJob, Trajectory
 from rune_engine.statistic_files import KNOWN, folder_of, tidy
-from trainers import lora, memory
+from trainers import memory
 from trainers.closed_form import base_files, known
 from trainers.closed_form.evidence import Reader
 from trainers.closed_form.kept import Kept, Store
@@ -23,7 +23,7 @@ from trainers.closed_form.known import Known, answer_tokens
 from trainers.closed_form.memory import estimate, require
 from trainers.closed_form.output import Output
 from trainers.protocol import Report
-from trainers.settings import DirectSettings
+from trainers.settings import SMALL, DirectSettings
 from trainers.tokens import Example
 
 
@@ -108,7 +108,7 @@ class Gathering:
     def _fit(self, unread: Sequence[Example], asked: int, rows: int) -> tuple[torch.dtype, int]:
         """The precision of the model, and the peak; refuses what is too much."""
         parameters = memory.shape_of(self._folder, DirectSettings(), self._device).parameters
-        dtype = torch.float32 if parameters < lora.SMALL else torch.bfloat16
+        dtype = torch.float32 if parameters < SMALL else torch.bfloat16
         need = estimate(
             self._shape,
             parameters if unread else 0,

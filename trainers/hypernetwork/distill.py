@@ -15,7 +15,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from rune_engine.models import TrainerJob, TrainerResult
-from trainers import lora, tracking
+from trainers import tracking
 from trainers.closed_form.base_files import shape_of
 from trainers.closed_form.choosing import MOST_NATS, folded
 from trainers.closed_form.distill import sessions_of
@@ -29,6 +29,7 @@ from trainers.hypernetwork.memory import require
 from trainers.hypernetwork.network import Hypernetwork
 from trainers.hypernetwork.rows import Rows, rows_of
 from trainers.protocol import Report, peak_memory_bytes
+from trainers.updates import save_update
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def distill(job: TrainerJob, report: Report) -> TrainerResult:
         report(0.65, "makes the adapter")
         rows = rows_of(gathered.output, gathered.kept)
         update = network.distill(rows)
-        lora.save_update(update.a, update.b, shape.target, Path(job.output_path), job.base_model_id)
+        save_update(update.a, update.b, shape.target, Path(job.output_path), job.base_model_id)
         report(0.8, "tries it on what was left out")
         tasks = [session.trajectory.task_description for session in sessions]
         parts = folded(tasks, settings.folds, job.seed)

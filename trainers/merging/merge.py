@@ -19,7 +19,6 @@ from torch import Tensor
 from rune_engine.errors import MergeRefusedError
 from rune_engine.home import not_writable
 from rune_engine.models import JOINT_METHODS, MOST_RANK, MergeJob, MergeResult
-from trainers import lora
 from trainers.closed_form.statistics import LowRank
 from trainers.merging.adapters import Adapter, check_mergeable, check_parents, read
 from trainers.merging.compare import similarity
@@ -27,6 +26,7 @@ from trainers.merging.core import CoreSpace
 from trainers.merging.joint import distill_together
 from trainers.merging.methods import Method
 from trainers.protocol import Report, peak_memory_bytes
+from trainers.updates import save_updates
 
 
 @dataclass(slots=True)
@@ -107,7 +107,7 @@ def _merge_weights(job: MergeJob, folder: Path, report: Report) -> MergeResult:
     )
     targets = {adapter.target_modules for adapter in adapters}
     names = targets.pop() if len(targets) == 1 else tuple(merged.updates)
-    lora.save_updates(merged.updates, names, folder, adapters[0].base_model_id)
+    save_updates(merged.updates, names, folder, adapters[0].base_model_id)
     norms = similarity([*(adapter.updates for adapter in adapters), merged.updates]).norms
     return MergeResult(
         method=job.method,
