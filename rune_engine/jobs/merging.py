@@ -23,7 +23,7 @@ from rune_engine.errors import (
 from rune_engine.home import not_writable
 from rune_engine.jobs import candidates
 from rune_engine.jobs.candidates import Candidate
-from rune_engine.jobs.methods import fast_method
+from rune_engine.jobs.methods import check_method, fast_method
 from rune_engine.jobs.progress import Report
 from rune_engine.jobs.trainer import Trainers
 from rune_engine.model_store.resolve import resolve_trainable
@@ -32,6 +32,7 @@ from rune_engine.models import (
     AdapterFolder,
     AdapterInfo,
     CompareJob,
+    DistillParams,
     LearntRole,
     MergeJob,
     MergeMethod,
@@ -85,6 +86,7 @@ class Merging:
             AdapterForgottenError: what a parent learnt from was forgotten.
             AdapterCorruptedError: a parent's files are not what was stored.
             BaseModelNotFoundError: a joint method's base model is not here.
+            InvalidInputError: it has no hypernetwork, or that was asked for a rank.
             TrainingError: the trainer failed, see `Trainers.carry_out`.
         """
         done = await asyncio.to_thread(candidates.kept, folder)
@@ -139,7 +141,7 @@ class Merging:
         base = self._base_model(parents[0].base_model_id, settings)
         method = settings.method
         if method == "auto":
-            method = _automatic(base, taught)
+            method = _automatic(settings, base, taught)
         given = {
             "job_id": job_id,
             "adapter_id": _adapter_id(job_id),
@@ -151,8 +153,13 @@ class Merging:
         }
         if method in JOINT_METHODS:
             roles |= dict.fromkeys(leave_out, "kept_back")
-            given |= self._joint(parents[0].project_id, base, taught, folder)
-        _lay_out(folder, taught)
+            asked = DistillParams(
+                project_id=parents[0].project_id,
+                method=JOINT_METHODS[method],
+                rank=settings.rank,
+            )
+            given |= self._joint(asked, base, taught, folder)
+        _lay_out(folder, taught if method in JOINT_METHODS else None)
         return MergeJob.model_validate(given), roles
 
     def _learnt_from(self, parents: Sequence[AdapterInfo]) -> dict[str, LearntRole]:
@@ -198,7 +205,7 @@ class Merging:
 
     def _joint(
         self,
-        project_id: str,
+        asked: DistillParams,
         base: BaseModelFolder | None,
         taught: list[Trajectory] | None,
         folder: Path,
@@ -208,6 +215,7 @@ class Merging:
         Raises:
             MergeRefusedError: what the parents learnt from is not there.
             BaseModelNotFoundError: nor is their base model.
+            InvalidInputError: it lacks the method, or the method what was asked of it.
         """
         if taught is None:
             raise MergeRefusedError(
@@ -219,8 +227,9 @@ class Merging:
                 "These adapters' base model is not the one in use.",
                 next_step="Name it, or merge their weights alone.",
             )
+        check_method(asked, base)
         return {
-            "project_id": project_id,
+            "project_id": asked.project_id,
             "base_model_path": str(base.path),
             "trajectories_path": str(folder / "trajectories.jsonl"),
             "statistics_path": str(self._config.statistics_path),
@@ -251,14 +260,17 @@ def check_parents(parents: Sequence[AdapterInfo]) -> None:
         )
 
 
-def _automatic(base: BaseModelFolder | None, taught: list[Trajectory] | None) -> MergeMethod:
+def _automatic(
+    settings: MergeSettings, base: BaseModelFolder | None, taught: list[Trajectory] | None
+) -> MergeMethod:
     """Together what was learnt apart, where it is still there; else of the weights."""
-    fast = fast_method(base) if base is not None and taught else None
-    found: dict[str | None, MergeMethod] = {
-        "closed_form": "statistics",
-        "hypernetwork": "hypernetwork",
-    }
-    return found.get(fast, OF_WEIGHTS)
+    if base is None or not taught or settings.weights is not None:
+        return OF_WEIGHTS
+    fast = fast_method(base)
+    if fast is None:
+        return OF_WEIGHTS
+    # A hypernetwork's rank is its own.
+    return "hypernetwork" if fast == "hypernetwork" and settings.rank is None else "statistics"
 
 
 def _adapter_id(job_id: str) -> str:
