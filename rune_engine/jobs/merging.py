@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from base_models import BaseModelFolder
@@ -136,8 +136,11 @@ class Merging:
     ) -> tuple[MergeJob, dict[str, LearntRole]]:
         check_parents(parents)
         folders = self._folders(parents)
-        roles = self._learnt_from(parents)
-        taught = self._taught(roles, leave_out)
+        learnt = [self._registry.learnt_from(parent.id) for parent in parents]
+        roles = _together(learnt)
+        # Of a parent from elsewhere nobody knows what it learnt.
+        known = all("trained" in each.values() for each in learnt)
+        taught = self._taught(roles, leave_out) if known else None
         base = self._base_model(parents[0].base_model_id, settings)
         method = settings.method
         if method == "auto":
@@ -161,14 +164,6 @@ class Merging:
             given |= self._joint(asked, base, taught, folder)
         _lay_out(folder, taught if method in JOINT_METHODS else None)
         return MergeJob.model_validate(given), roles
-
-    def _learnt_from(self, parents: Sequence[AdapterInfo]) -> dict[str, LearntRole]:
-        """What any parent was trained on, and what others kept back."""
-        found = [self._registry.learnt_from(parent.id) for parent in parents]
-        roles: dict[str, LearntRole] = {}
-        for each in found:
-            roles |= {key: role for key, role in each.items() if roles.get(key) != "trained"}
-        return roles
 
     def _taught(
         self, roles: dict[str, LearntRole], leave_out: Collection[str]
@@ -258,6 +253,14 @@ def check_parents(parents: Sequence[AdapterInfo]) -> None:
             f"These adapters were made for different base models: {', '.join(bases)}.",
             next_step="Merge adapters of one base model.",
         )
+
+
+def _together(learnt: Sequence[Mapping[str, LearntRole]]) -> dict[str, LearntRole]:
+    """What any parent was trained on, and what others kept back."""
+    roles: dict[str, LearntRole] = {}
+    for each in learnt:
+        roles |= {key: role for key, role in each.items() if roles.get(key) != "trained"}
+    return roles
 
 
 def _automatic(
