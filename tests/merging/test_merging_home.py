@@ -17,6 +17,7 @@ from rune_engine.errors import (
     AdapterBaseModelMismatchError,
     AdapterForgottenError,
     BaseModelNotFoundError,
+    InvalidInputError,
     MergeRefusedError,
     RuneError,
     TrainingError,
@@ -145,10 +146,22 @@ async def test_where_what_they_learnt_from_is_gone_their_weights_are_merged(
 ) -> None:
     one = home.store("one", adapter_files.weights(1))
     other = home.store("other", adapter_files.weights(2))
+    assert (await job_of(home, tmp_path / "gone", one, other)).trajectories_path is None
+    taught = [
+        home.store(name, adapter_files.weights(seed), home.ids[seed : seed + 1])
+        for seed, name in enumerate(("three", "four"))
+    ]
+    assert (await job_of(home, tmp_path / "weighed", *taught, weights=[0.9, 0.1])).weights
+    assert (await job_of(home, tmp_path / "mixed", *taught, one)).parents[2].id == "one"
+
+
+async def job_of(home: Home, folder: Path, *parents: AdapterInfo, **settings: Any) -> MergeJob:
+    """The job that a trainer is given, of the method for weights."""
     with pytest.raises(TrainingError):
-        await merge(home, tmp_path / "merge", one, other, trainers=NOBODY)
-    asked = MergeJob.model_validate_json((tmp_path / "merge" / "job.json").read_bytes())
-    assert (asked.method, asked.trajectories_path) == (OF_WEIGHTS, None)
+        await merge(home, folder, *parents, trainers=NOBODY, **settings)
+    asked = MergeJob.model_validate_json((folder / "job.json").read_bytes())
+    assert asked.method == OF_WEIGHTS
+    return asked
 
 
 async def test_what_cannot_be_merged_is_refused_before_a_trainer_starts(
@@ -175,5 +188,6 @@ async def test_what_cannot_be_merged_is_refused_before_a_trainer_starts(
     await refused(BaseModelNotFoundError, one, other, method="train", base_model="nowhere")
     gone = await refused(MergeRefusedError, one, unknown, method="train", leave_out=home.ids[:1])
     assert "not known any more" in gone
+    await refused(InvalidInputError, one, other, method="hypernetwork")
     home.registry.forget(["other"])
     await refused(AdapterForgottenError, one, other)
