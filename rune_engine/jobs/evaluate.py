@@ -86,7 +86,9 @@ class Evaluate:
         self._jobs = jobs
 
     async def __call__(self, job: Job, report: Report) -> EvaluateResult:
-        asked = await asyncio.to_thread(self._asked, EvaluateParams.model_validate(job.params))
+        params = EvaluateParams.model_validate(job.params)
+        provider = self._providers.get(params.base_model)
+        asked = await asyncio.to_thread(self._asked, params, provider)
         steps = self._jobs.steps(job)
         report(0.0, "choosing tasks")
         tasks = await self._tasks(job.id, asked, steps)
@@ -94,8 +96,7 @@ class Evaluate:
         result = self._result(job.id, asked, tasks, *sides)
         return await asyncio.to_thread(self._keep, job.id, asked, result)
 
-    def _asked(self, params: EvaluateParams) -> _Evaluation:
-        provider = self._providers.get(params.base_model)
+    def _asked(self, params: EvaluateParams, provider: InferenceProvider) -> _Evaluation:
         adapter = check_evaluate(params, provider.base_model_id, self._registry, self._trajectories)
         ref = None if adapter is None else self._registry.verified_ref(adapter.id)
         settings = self._settings(params, provider, ref)
