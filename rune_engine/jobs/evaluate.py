@@ -28,10 +28,12 @@ from rune_engine.evaluation.sorts import no_fitness
 from rune_engine.evaluation.tasks import HeldOutTask
 from rune_engine.inference.factory import ProviderPool
 from rune_engine.inference.provider import AdapterRef, InferenceProvider
+from rune_engine.jobs.folding import Fold, Folding
 from rune_engine.jobs.progress import Report
 from rune_engine.jobs.steps import Steps
 from rune_engine.jobs.store import JobStore
 from rune_engine.jobs.submission import check_evaluate
+from rune_engine.jobs.trainer import Trainers
 from rune_engine.models import (
     NO_ADAPTER,
     AdapterInfo,
@@ -74,6 +76,7 @@ class Evaluate:
         trajectories: TrajectoryStore,
         sandbox: Sandbox,
         jobs: JobStore,
+        trainers: Trainers,
     ) -> None:
         self._config = config
         self._database = database
@@ -84,6 +87,14 @@ class Evaluate:
         self._chooser = Chooser(database, registry, trajectories)
         self._sandbox = sandbox
         self._jobs = jobs
+        self._folding = Folding(config, trainers)
+
+    async def prepare(self, job: Job, report: Report) -> None:
+        """Make the adapters of a k-fold evaluation, while serving sleeps."""
+        params = EvaluateParams.model_validate(job.params)
+        adapter = await asyncio.to_thread(self._registry.retrieve_by_id, params.adapter_id)
+        taught = await asyncio.to_thread(self._chooser.taught, adapter)
+        await self._folding.make(job.id, params, taught, report)
 
     async def __call__(self, job: Job, report: Report) -> EvaluateResult:
         params = EvaluateParams.model_validate(job.params)
@@ -92,9 +103,19 @@ class Evaluate:
         steps = self._jobs.steps(job)
         report(0.0, "choosing tasks")
         tasks = await self._tasks(job.id, asked, steps)
-        sides = await self._measure(tasks, asked, steps, report)
+        folds = await asyncio.to_thread(self._folds, job.id, asked)
+        sides = await self._measure(tasks, folds, asked, steps, report)
+        tasks = [*tasks, *(task for fold in folds for task in fold.tasks)]
         result = self._result(job.id, asked, tasks, *sides)
         return await asyncio.to_thread(self._keep, job.id, asked, result)
+
+    def _folds(self, job_id: str, asked: _Evaluation) -> list[Fold]:
+        params, adapter = asked.params, asked.adapter
+        if params.folds is None or adapter is None:
+            return []
+        taught = self._chooser.taught(adapter)
+        workspaces = self._workspaces(params)
+        return self._folding.made(job_id, params, taught, workspaces, adapter.base_model_id)
 
     def _asked(self, params: EvaluateParams, provider: InferenceProvider) -> _Evaluation:
         adapter = check_evaluate(params, provider.base_model_id, self._registry, self._trajectories)
@@ -122,7 +143,7 @@ class Evaluate:
             fewest_tasks=defaults.fewest_tasks,
             adapter_sha256=ref.sha256 if ref else "",
             rune_version=rune_engine.__version__,
-            **params.model_dump(include={"samples", "seed", "max_tokens", "max_tasks"}),
+            **params.model_dump(include={"samples", "seed", "max_tokens", "max_tasks", "folds"}),
         )
 
     # --- which tasks ----------------------------------------------------------------------------
@@ -183,22 +204,30 @@ class Evaluate:
     # --- what becomes of them -------------------------------------------------------------------
 
     async def _measure(
-        self, tasks: Sequence[HeldOutTask], asked: _Evaluation, steps: Steps, report: Report
+        self,
+        tasks: Sequence[HeldOutTask],
+        folds: Sequence[Fold],
+        asked: _Evaluation,
+        steps: Steps,
+        report: Report,
     ) -> tuple[Mapping[str, Verdicts], Mapping[str, Verdicts]]:
-        """Every task's verdicts, with the adapter and without."""
+        """Every task's verdicts, with the adapter (or its fold's) and without."""
         settings, done = asked.settings, 0
-        sides = [None] if asked.ref is None else [None, asked.ref]
+        sides: list[tuple[AdapterRef | None, Sequence[HeldOutTask]]]
+        sides = [(None, [*tasks, *(task for fold in folds for task in fold.tasks)])]
+        if asked.ref is not None:
+            sides += [(asked.ref, tasks), *((fold.ref, fold.tasks) for fold in folds)]
+        all_of_it = sum(len(each) for _, each in sides)
 
         def one_more() -> None:
             nonlocal done
             done += 1
-            all_of_it = len(sides) * len(tasks)
             report(done / all_of_it, f"{done} of {all_of_it} tasks, on either side")
 
         found = await together(
             [
                 measure(
-                    tasks,
+                    put,
                     side,
                     provider=asked.provider,
                     sandbox=self._sandbox,
@@ -211,10 +240,10 @@ class Evaluate:
                     remember=self._remembered(asked, steps) if side is None else None,
                     on_task=one_more,
                 )
-                for side in sides
+                for side, put in sides
             ]
         )
-        return (found[1] if len(found) > 1 else {}), found[0]
+        return {task: verdicts for each in found[1:] for task, verdicts in each.items()}, found[0]
 
     def _remembered(self, asked: _Evaluation, steps: Steps) -> Keep | None:
         if asked.provider.name == _SCRIPTED:
