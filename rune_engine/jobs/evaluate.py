@@ -11,24 +11,22 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import rune_engine
 from rune_engine.config import RuneConfig
 from rune_engine.database import Database, utc_now
-from rune_engine.evaluation.choosing import Chooser, Workspaces, suite_tasks
+from rune_engine.evaluation.choosing import Chooser
 from rune_engine.evaluation.conclusion import Weighing, conclude
 from rune_engine.evaluation.measuring import Keep, Verdicts, measure, together
-from rune_engine.evaluation.out_of_domain import generated_tasks
 from rune_engine.evaluation.outcomes import Remembered
-from rune_engine.evaluation.predicting import predictions
 from rune_engine.evaluation.records import EvaluationStore
 from rune_engine.evaluation.sorts import no_fitness
 from rune_engine.evaluation.tasks import HeldOutTask
 from rune_engine.inference.factory import ProviderPool
 from rune_engine.inference.provider import AdapterRef, InferenceProvider
-from rune_engine.jobs.folding import Fold, Folding
+from rune_engine.jobs.folding import Fold, Folding, made_at_once
+from rune_engine.jobs.judged_by import Asked, JudgedBy
 from rune_engine.jobs.progress import Report
 from rune_engine.jobs.steps import Steps
 from rune_engine.jobs.store import JobStore
@@ -36,7 +34,6 @@ from rune_engine.jobs.submission import check_evaluate
 from rune_engine.jobs.trainer import Trainers
 from rune_engine.models import (
     NO_ADAPTER,
-    AdapterInfo,
     EvaluatedTask,
     EvaluateParams,
     EvaluateResult,
@@ -50,17 +47,6 @@ from rune_engine.trajectories import TrajectoryStore
 _SAMPLING_TEMPERATURE = 0.8
 _SCRIPTED = "scripted"
 """A script may have changed since, under the same name."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Evaluation:
-    """One job's subject and settings; without an adapter it is of the base model alone."""
-
-    params: EvaluateParams
-    adapter: AdapterInfo | None
-    ref: AdapterRef | None
-    provider: InferenceProvider
-    settings: EvaluationSettings
 
 
 class Evaluate:
@@ -88,13 +74,16 @@ class Evaluate:
         self._sandbox = sandbox
         self._jobs = jobs
         self._folding = Folding(config, trainers)
+        self._judged_by = JudgedBy(config, self._chooser, self._folding, sandbox, jobs)
 
     async def prepare(self, job: Job, report: Report) -> None:
         """Make the adapters of a k-fold evaluation, while serving sleeps."""
         params = EvaluateParams.model_validate(job.params)
         adapter = await asyncio.to_thread(self._registry.retrieve_by_id, params.adapter_id)
         taught = await asyncio.to_thread(self._chooser.taught, adapter)
-        await self._folding.make(job.id, params, taught, report)
+        made_by = await asyncio.to_thread(self._jobs.that_made, adapter.id)
+        alike = made_at_once(adapter.id, made_by)
+        await self._folding.make(job.id, params, taught, alike, report)
 
     async def __call__(self, job: Job, report: Report) -> EvaluateResult:
         params = EvaluateParams.model_validate(job.params)
@@ -102,26 +91,18 @@ class Evaluate:
         asked = await asyncio.to_thread(self._asked, params, provider)
         steps = self._jobs.steps(job)
         report(0.0, "choosing tasks")
-        tasks = await self._tasks(job.id, asked, steps)
-        folds = await asyncio.to_thread(self._folds, job.id, asked)
+        tasks = await self._judged_by.tasks(job.id, asked, steps)
+        folds = await asyncio.to_thread(self._judged_by.folds, job.id, asked)
         sides = await self._measure(tasks, folds, asked, steps, report)
         tasks = [*tasks, *(task for fold in folds for task in fold.tasks)]
         result = self._result(job.id, asked, tasks, *sides)
         return await asyncio.to_thread(self._keep, job.id, asked, result)
 
-    def _folds(self, job_id: str, asked: _Evaluation) -> list[Fold]:
-        params, adapter = asked.params, asked.adapter
-        if params.folds is None or adapter is None:
-            return []
-        taught = self._chooser.taught(adapter)
-        workspaces = self._workspaces(params)
-        return self._folding.made(job_id, params, taught, workspaces, adapter.base_model_id)
-
-    def _asked(self, params: EvaluateParams, provider: InferenceProvider) -> _Evaluation:
+    def _asked(self, params: EvaluateParams, provider: InferenceProvider) -> Asked:
         adapter = check_evaluate(params, provider.base_model_id, self._registry, self._trajectories)
         ref = None if adapter is None else self._registry.verified_ref(adapter.id)
         settings = self._settings(params, provider, ref)
-        return _Evaluation(params, adapter, ref, provider, settings)
+        return Asked(params, adapter, ref, provider, settings)
 
     def _settings(
         self, params: EvaluateParams, provider: InferenceProvider, ref: AdapterRef | None
@@ -146,68 +127,13 @@ class Evaluate:
             **params.model_dump(include={"samples", "seed", "max_tokens", "max_tasks", "folds"}),
         )
 
-    # --- which tasks ----------------------------------------------------------------------------
-
-    async def _tasks(self, job_id: str, asked: _Evaluation, steps: Steps) -> list[HeldOutTask]:
-        params = asked.params
-        if params.suite is not None:
-            return await asyncio.to_thread(suite_tasks, params)
-        assert asked.adapter is not None
-        if params.criterion == "pbb":
-            return await self._predictions(asked, steps)
-        chosen = await steps.run("tasks", lambda: asyncio.to_thread(self._choose, asked))
-        held_out = await asyncio.to_thread(
-            lambda: [
-                *self._chooser.tasks(chosen["held_out"], "held_out", self._workspaces(params)),
-                *self._chooser.tasks(chosen["elsewhere"], "out_of_domain", self._last_workspace),
-            ]
-        )
-        worlds = self._config.jobs_path / job_id / "worlds"
-        return [*held_out, *generated_tasks(chosen["generated"], worlds)]
-
-    def _choose(self, asked: _Evaluation) -> dict[str, object]:
-        """Ids of trajectories, and how many tasks are generated: outside the adapter's domain half
-        are other projects' own, as far as there are any."""
-        params, adapter, outside = asked.params, asked.adapter, asked.settings.out_of_domain_tasks
-        assert adapter is not None
-        if params.trajectory_ids is not None:
-            held_out = self._chooser.named(params.trajectory_ids, params.max_tasks)
-        else:
-            held_out = self._chooser.held_out(adapter, params.max_tasks)
-        elsewhere = self._chooser.elsewhere(adapter, outside // 2)
-        generated = outside - len(elsewhere)
-        return {"held_out": held_out, "elsewhere": elsewhere, "generated": generated}
-
-    async def _predictions(self, asked: _Evaluation, steps: Steps) -> list[HeldOutTask]:
-        assert asked.adapter is not None
-        adapter, params = asked.adapter, asked.params
-
-        async def find() -> list[dict[str, object]]:
-            taught = await asyncio.to_thread(self._chooser.taught, adapter)
-            workspace = self._workspaces(params)(adapter.project_id)
-            found = await predictions(taught, self._sandbox, workspace=workspace, seed=params.seed)
-            return [asdict(task) for task in found[: params.max_tasks]]
-
-        return [HeldOutTask(**fields) for fields in await steps.run("predictions", find)]
-
-    def _workspaces(self, params: EvaluateParams) -> Workspaces:
-        if params.workspace is None:
-            return self._last_workspace
-        workspace = Path(params.workspace)
-        return lambda _project_id: workspace
-
-    def _last_workspace(self, project_id: str) -> Path | None:
-        """Where the project was when its last task was solved, if it still is there."""
-        named = self._jobs.last_workspace(project_id)
-        return Path(named) if named is not None and Path(named).is_dir() else None
-
     # --- what becomes of them -------------------------------------------------------------------
 
     async def _measure(
         self,
         tasks: Sequence[HeldOutTask],
         folds: Sequence[Fold],
-        asked: _Evaluation,
+        asked: Asked,
         steps: Steps,
         report: Report,
     ) -> tuple[Mapping[str, Verdicts], Mapping[str, Verdicts]]:
@@ -245,7 +171,7 @@ class Evaluate:
         )
         return {task: verdicts for each in found[1:] for task, verdicts in each.items()}, found[0]
 
-    def _remembered(self, asked: _Evaluation, steps: Steps) -> Keep | None:
+    def _remembered(self, asked: Asked, steps: Steps) -> Keep | None:
         if asked.provider.name == _SCRIPTED:
             return None
         serving = self._config.serving.model_dump_json()
@@ -255,7 +181,7 @@ class Evaluate:
     def _result(
         self,
         job_id: str,
-        asked: _Evaluation,
+        asked: Asked,
         tasks: Sequence[HeldOutTask],
         with_adapter: Mapping[str, Verdicts],
         with_base: Mapping[str, Verdicts],
@@ -283,7 +209,7 @@ class Evaluate:
             **conclude(per_task, weighing, asked.params.pass_at, no_fitness(settings)),
         )
 
-    def _keep(self, job_id: str, asked: _Evaluation, result: EvaluateResult) -> EvaluateResult:
+    def _keep(self, job_id: str, asked: Asked, result: EvaluateResult) -> EvaluateResult:
         """Write it down, once, and the adapter's fitness where there is one.
 
         Too little for a fitness leaves one that there is as it was; where there was none, the pass

@@ -21,11 +21,18 @@ from rune_engine.evaluation.choosing import Workspaces
 from rune_engine.evaluation.near import folds
 from rune_engine.evaluation.tasks import HeldOutTask, distinct, task_of
 from rune_engine.inference.provider import AdapterRef
-from rune_engine.jobs.methods import fast_method
 from rune_engine.jobs.progress import Report
 from rune_engine.jobs.trainer import Trainers
 from rune_engine.model_store.resolve import resolve_trainable
-from rune_engine.models import EvaluateParams, TrainerJob, Trajectory
+from rune_engine.models import (
+    FAST_METHODS,
+    DistillParams,
+    DistillResult,
+    EvaluateParams,
+    Job,
+    TrainerJob,
+    Trajectory,
+)
 
 _WEIGHTS = "adapter_model.safetensors"
 _DONE = "done"
@@ -47,12 +54,20 @@ class Folding:
         self._trainers = trainers
 
     async def make(
-        self, job_id: str, params: EvaluateParams, taught: Sequence[Trajectory], report: Report
+        self,
+        job_id: str,
+        params: EvaluateParams,
+        taught: Sequence[Trajectory],
+        alike: DistillParams,
+        report: Report,
     ) -> None:
         """Make the adapters that an interrupted attempt has not made yet.
 
+        Args:
+            alike: how the adapter itself was made.
+
         Raises:
-            InvalidInputError: the base model has no way that trains nothing, or too few tasks.
+            InvalidInputError: there are too few tasks.
             RuneError: the trainer's own error.
         """
         model = resolve_trainable(params.base_model or self._config.base_model, self._config)
@@ -63,7 +78,7 @@ class Folding:
                 continue
             report(0.0, f"making adapter {number + 1} of {len(parts)}")
             left = [each for index, each in enumerate(taught) if index not in set(part)]
-            asked = await asyncio.to_thread(self._lay_out, job_id, folder, model, left, params.seed)
+            asked = await asyncio.to_thread(self._lay_out, job_id, folder, model, left, alike)
             await self._trainers.train(asked, folder, lambda _done, _what: None)
             (folder / _DONE).touch()
 
@@ -94,14 +109,8 @@ class Folding:
         folder: Path,
         model: BaseModelFolder,
         left: Sequence[Trajectory],
-        seed: int,
+        alike: DistillParams,
     ) -> TrainerJob:
-        method = fast_method(model)
-        if method is None:
-            raise InvalidInputError(
-                f"The base model {model.id!r} has no way to make an adapter without training.",
-                next_step="Leave --folds out, and keep some tasks back.",
-            )
         output = folder / "output"
         output.mkdir(parents=True, exist_ok=True)
         trajectories = folder / "trajectories.jsonl"
@@ -113,13 +122,33 @@ class Folding:
             base_model_path=str(model.path),
             trajectories_path=str(trajectories),
             output_path=str(output),
-            method=method,
+            method=alike.method,
+            rank=alike.rank,
             memory_limit_bytes=self._config.training_memory_bytes,
-            seed=seed,
+            seed=alike.seed,
             threads=self._config.model_threads,
             checkpoint_path=str(folder / "checkpoints"),
             statistics_path=str(self._config.statistics_path),
         )
+
+
+def made_at_once(adapter_id: str, made_by: Job | None) -> DistillParams:
+    """How an adapter was made, where that trained nothing.
+
+    Raises:
+        InvalidInputError: it was trained, or nobody knows how it was made: adapters that are made
+            at once would not stand for it.
+    """
+    if made_by is not None and made_by.result is not None:
+        method = DistillResult.model_validate(made_by.result).method
+        if method in FAST_METHODS:
+            params = DistillParams.model_validate(made_by.params)
+            return params.model_copy(update={"method": method})
+    raise InvalidInputError(
+        f"Adapter {adapter_id} was not made by a way that trains nothing, so none that is made at "
+        "once stands for it.",
+        next_step="Leave folds out, and keep some tasks back.",
+    )
 
 
 def _parts(params: EvaluateParams, taught: Sequence[Trajectory]) -> list[list[int]]:

@@ -16,11 +16,14 @@ from engine_support import (
 )
 
 from rune_engine.config import RuneConfig, load_config
+from rune_engine.database import Database
 from rune_engine.errors import InvalidInputError
-from rune_engine.jobs.folding import Folding
+from rune_engine.jobs.folding import Folding, made_at_once
+from rune_engine.jobs.store import JobStore
 from rune_engine.jobs.trainer import Trainers
-from rune_engine.models import EvaluateParams, Trajectory
+from rune_engine.models import DistillParams, EvaluateParams, Trajectory
 
+ALIKE = DistillParams(project_id="shop", method="closed_form")
 WHAT = ("invoice", "ledger", "customer", "delivery", "warehouse", "payment")
 
 
@@ -55,7 +58,7 @@ def folding(config: RuneConfig) -> Folding:
 async def test_no_fold_learns_from_what_it_is_judged_by(home: RuneConfig) -> None:
     params, learnt = EvaluateParams(adapter_id="a", folds=3), taught()
     made = folding(home)
-    await made.make("job", params, learnt, lambda _done, _what: None)
+    await made.make("job", params, learnt, ALIKE, lambda _done, _what: None)
     found = made.made("job", params, learnt, lambda _project: None, "tiny")
     judged = [task.trajectory_id for fold in found for task in fold.tasks]
     assert sorted(map(str, judged)) == [each.id for each in learnt], "each once"
@@ -72,17 +75,33 @@ async def test_no_fold_learns_from_what_it_is_judged_by(home: RuneConfig) -> Non
 
 async def test_what_was_made_before_an_interruption_is_not_made_again(home: RuneConfig) -> None:
     params, learnt, told = EvaluateParams(adapter_id="a", folds=3), taught(), list[str]()
-    await folding(home).make("job", params, learnt, lambda _done, what: told.append(what))
+    await folding(home).make("job", params, learnt, ALIKE, lambda _done, what: told.append(what))
     (home.jobs_path / "job" / "fold-1" / "done").unlink()
-    await folding(home).make("job", params, learnt, lambda _done, what: told.append(what))
+    await folding(home).make("job", params, learnt, ALIKE, lambda _done, what: told.append(what))
     assert [what.split()[2] for what in told] == ["1", "2", "3", "2"]
 
 
-async def test_what_cannot_be_parted_or_made_is_refused(home: RuneConfig, tmp_path: Path) -> None:
+async def test_one_task_in_many_words_cannot_be_parted(home: RuneConfig) -> None:
     params = EvaluateParams(adapter_id="a", folds=2)
     one = [each for each in taught() if each.id in ("0", "6")]
     with pytest.raises(InvalidInputError, match="cannot be parted"):
-        await folding(home).make("job", params, one, lambda _done, _what: None)
-    (tmp_path / "tiny-base" / "config.json").write_text("{}")
-    with pytest.raises(InvalidInputError, match="without training"):
-        await folding(home).make("job", params, taught(), lambda _done, _what: None)
+        await folding(home).make("job", params, one, ALIKE, lambda _done, _what: None)
+
+
+def test_only_what_was_made_at_once_has_others_made_like_it(
+    config: RuneConfig, database: Database
+) -> None:
+    jobs = JobStore(database)
+    figures = dict.fromkeys(("trajectories", "examples", "steps", "peak_memory_bytes"), 1)
+    losses = {"training_loss": 0.1, "kept_back_loss": None, "kept_back_loss_before": None}
+    for method in ("closed_form", "lora"):
+        jobs.enqueue("distill", DistillParams(project_id="shop", rank=3))
+        job = jobs.claim("1/2/3/4", ["distill"])
+        assert job is not None
+        made = {**figures, **losses, "adapter_id": method, "delta_w_norm": 1.0, "seconds": 1.0}
+        jobs.succeed(job, {**made, "method": method})
+    alike = made_at_once("closed_form", jobs.that_made("closed_form"))
+    assert (alike.method, alike.rank) == ("closed_form", 3)
+    for other in ("lora", "nobody"):
+        with pytest.raises(InvalidInputError, match="trains nothing"):
+            made_at_once(other, jobs.that_made(other))
