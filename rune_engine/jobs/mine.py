@@ -16,19 +16,23 @@ from pathlib import Path
 from typing import Any
 
 from rune_engine.config import RuneConfig
-from rune_engine.errors import InvalidTrajectoryError, TrajectoryForgottenError
+from rune_engine.errors import (
+    InvalidTrajectoryError,
+    TrajectoryForgottenError,
+    TrajectoryNotFoundError,
+)
 from rune_engine.jobs.progress import Report
 from rune_engine.jobs.store import JobStore
 from rune_engine.jobs.submission import check_mine
 from rune_engine.mining import planning
-from rune_engine.mining.drafts import draft, trajectory_id
+from rune_engine.mining.drafts import draft, id_with_tests, trajectory_id
 from rune_engine.mining.evidence import Examiner
-from rune_engine.mining.history import UNREADABLE, History, MinedCommit, Rules, Skipped
+from rune_engine.mining.history import UNREADABLE, History, MinedCommit, Rules, Skipped, Target
 from rune_engine.mining.issues import read_issues
 from rune_engine.mining.planning import Plan, PlannedCommit, Planner
 from rune_engine.mining.repository import Repository
 from rune_engine.mining.trees import Tree
-from rune_engine.models import Job, MinedUnit, MineParams, MineResult, TrajectoryDraft
+from rune_engine.models import Job, MinedUnit, MineParams, MineResult, Trajectory, TrajectoryDraft
 from rune_engine.models.mining import MOST_MINED_SHOWN
 from rune_engine.sandbox.sandbox import Sandbox
 from rune_engine.trajectories import TrajectoryStore
@@ -124,9 +128,9 @@ class _Mining:
         commit = await asyncio.to_thread(self._read, planned)
         if commit is None:
             return {"units": [], "skipped": {UNREADABLE: len(planned.units)}, "runs": 0}
-        targets = planning.wanted(commit, planned)
+        known, targets = await asyncio.to_thread(self._known, commit, planned)
         evidence = {}
-        if self._params.run_tests and self._examiner.problem is None:
+        if targets and self._params.run_tests and self._examiner.problem is None:
             tree = await asyncio.to_thread(Tree, self._repository, commit)
             evidence = await self._examiner.examine(commit, targets, tree)
         drafts = [
@@ -134,7 +138,21 @@ class _Mining:
             for each in targets
         ]
         units, skipped = await asyncio.to_thread(self._store, drafts, bool(commit.tests))
-        return {"units": units, "skipped": skipped, "runs": self._examiner.runs - runs}
+        return {"units": [*known, *units], "skipped": skipped, "runs": self._examiner.runs - runs}
+
+    def _known(
+        self, commit: MinedCommit, planned: PlannedCommit
+    ) -> tuple[list[dict[str, Any]], list[Target]]:
+        """Units that tests spoke for in an earlier mining, and the targets that are left."""
+        known, left = [], []
+        for target in planning.wanted(commit, planned):
+            try:
+                wanted = id_with_tests(self._params.project_id, commit, target)
+                stored = self._trajectories.get(wanted)
+                known.append(_mined(stored, bool(commit.tests), known=True))
+            except TrajectoryNotFoundError:
+                left.append(target)
+        return known, left
 
     def _ids(self) -> list[str]:
         newest = self._repository.resolve(self._params.branch)
@@ -162,22 +180,24 @@ class _Mining:
             except InvalidTrajectoryError:
                 skipped[REFUSED] += 1
             else:
-                source = each.provenance
-                assert source is not None
-                unit = MinedUnit(
-                    commit_id=source.commit_id,
-                    path=source.path,
-                    unit=source.unit,
-                    task=stored.task_description[:_TASK_SHOWN],
-                    held_out=stored.held_out,
-                    has_tests=has_tests,
-                    outcome=stored.outcome,
-                    evidence=stored.provenance.evidence if stored.provenance else None,
-                    trajectory_id=stored.id,
-                    duplicate=known,
-                )
-                units.append(unit.model_dump())
+                units.append(_mined(stored, has_tests, known=known))
         return units, dict(skipped)
+
+
+def _mined(stored: Trajectory, has_tests: bool, *, known: bool) -> dict[str, Any]:
+    source = stored.provenance
+    return MinedUnit(
+        commit_id=source.commit_id if source else "",
+        path=source.path if source else "",
+        unit=source.unit if source else "",
+        task=stored.task_description[:_TASK_SHOWN],
+        held_out=stored.held_out,
+        has_tests=has_tests,
+        outcome=stored.outcome,
+        evidence=source.evidence if source else None,
+        trajectory_id=stored.id,
+        duplicate=known,
+    ).model_dump()
 
 
 class _Told:

@@ -49,8 +49,13 @@ def trajectory_id(draft: TrajectoryDraft) -> str:
     a history that is mined again adds nothing, and what was forgotten stays so."""
     source = draft.provenance
     assert source is not None
-    parts = (draft.project_id, source.commit_id, source.path, source.unit, source.evidence)
-    return _id("trajectory", *parts)
+    parts = (source.commit_id, source.path, source.unit, source.evidence)
+    return _id("trajectory", draft.project_id, *parts)
+
+
+def id_with_tests(project_id: str, commit: MinedCommit, target: Target) -> str:
+    """The id that a unit's trajectory has once tests spoke for it."""
+    return _id("trajectory", project_id, commit.id, target.path, target.unit.name, "tests")
 
 
 def _attempt(code: str, verdict: Verdict | None) -> Attempt:

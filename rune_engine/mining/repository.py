@@ -7,31 +7,14 @@ written to it. Knows nothing of what a commit means. Who made one is not even re
 
 from __future__ import annotations
 
-import os
-import select
-import subprocess
-import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from rune_engine import projects
 from rune_engine.errors import InvalidInputError, RepositoryUnreadableError
+from rune_engine.mining import git
 
-_OPTIONS = (
-    "-c", "diff.renameLimit=200",
-    "-c", "core.packedGitLimit=256m",
-    "-c", "core.packedGitWindowSize=16m",
-    "-c", "core.deltaBaseCacheLimit=64m",
-    "-c", "core.commitGraph=false",
-    "-c", "core.multiPackIndex=false",
-)  # fmt: skip
-_CALL_SECONDS = 30.0
-_MEMORY_BYTES = 4 * 1024**3
-_MOST_LISTED_BYTES = 16 * 1024**2
-_CHUNK = 1 << 16
 _REGULAR = {"100644", "100755", "100664"}
 
 
@@ -72,8 +55,8 @@ class Repository:
     def __init__(self, folder: Path, *, most_blob_bytes: int = 256 * 1024) -> None:
         self._folder = folder
         self._most = most_blob_bytes
-        self._sizes: _Batch | None = None
-        self._contents: _Batch | None = None
+        self._sizes: git.Batch | None = None
+        self._contents: git.Batch | None = None
         self._ended = False
         self.bytes_read = 0
 
@@ -178,11 +161,11 @@ class Repository:
         if self._ended:
             return None
         try:
-            self._sizes = self._sizes or _Batch(self._command("cat-file", "--batch-check"))
+            self._sizes = self._sizes or self._batch("--batch-check")
             found = self._sizes.size(name, kind)
             if found is None or found > self._most:
                 return None
-            self._contents = self._contents or _Batch(self._command("cat-file", "--batch"))
+            self._contents = self._contents or self._batch("--batch")
             data = self._contents.content(name)
         except (OSError, EOFError, ValueError):
             self._drop()  # an object that git dies of counts as missing; the next one may be good
@@ -190,109 +173,11 @@ class Repository:
         self.bytes_read += len(data or b"")
         return data
 
-    def _command(self, *arguments: str) -> list[str]:
-        return ["git", *projects.GIT_OPTIONS, *_OPTIONS, "-C", str(self._folder), *arguments]
+    def _batch(self, how: str) -> git.Batch:
+        return git.Batch(git.command(self._folder, "cat-file", how))
 
     def _call(self, *arguments: str) -> bytes | None:
-        """What git says; None when it fails, takes too long or says too much."""
-        if self._ended:
-            return None
-        try:
-            process = _start(self._command(*arguments), subprocess.DEVNULL)
-        except (OSError, ValueError):
-            return None
-        with process:
-            try:
-                assert process.stdout is not None
-                data = _read(process.stdout.fileno(), _MOST_LISTED_BYTES)
-                process.wait(timeout=_CALL_SECONDS)
-            except (OSError, EOFError, subprocess.TimeoutExpired):
-                process.kill()
-                return None
-        return data if process.returncode == 0 else None
-
-
-class _Batch:
-    """A `git cat-file` that answers one object after the other.
-
-    Raises OSError or EOFError when it has died or does not answer; then it may only be closed.
-    """
-
-    def __init__(self, command: list[str]) -> None:
-        self._process = _start(command, subprocess.PIPE)
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._asking, self._answers = self._process.stdin, self._process.stdout.fileno()
-        self._held = b""
-
-    def size(self, name: str, kind: bytes) -> int | None:
-        """In bytes; None where it is missing or of another kind."""
-        header = self._ask(name).split()
-        return int(header[2]) if len(header) == 3 and header[1] == kind else None
-
-    def content(self, name: str) -> bytes | None:
-        header = self._ask(name).split()
-        if len(header) != 3:
-            return None
-        wanted = int(header[2]) + 1
-        while len(self._held) < wanted:
-            self._held += _some(self._answers)
-        data, self._held = self._held[: wanted - 1], self._held[wanted:]
-        return data
-
-    def close(self) -> None:
-        self._process.kill()
-        with suppress(OSError):
-            self._asking.close()
-        with self._process:
-            pass
-
-    def _ask(self, name: str) -> bytes:
-        self._asking.write(name.encode("ascii") + b"\n")
-        self._asking.flush()
-        while b"\n" not in self._held:
-            self._held += _some(self._answers)
-        line, _, self._held = self._held.partition(b"\n")
-        return line
-
-
-def _start(command: list[str], stdin: int) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(
-        command,
-        env=projects.git_environment(),
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        cwd="/",
-    )
-    _bound_memory(process.pid)
-    return process
-
-
-def _bound_memory(pid: int) -> None:
-    """A small object may stand on a huge one. Where a process cannot be bounded, time is."""
-    with suppress(ImportError, AttributeError, OSError, ValueError):
-        import resource
-
-        resource.prlimit(pid, resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))  # type: ignore[attr-defined,unused-ignore]
-
-
-def _read(handle: int, most: int) -> bytes:
-    """All there is until the end; EOFError when it is more than `most` or too slow."""
-    parts, size, deadline = [], 0, time.monotonic() + _CALL_SECONDS
-    while data := _some(handle, ends=True):
-        parts.append(data)
-        size += len(data)
-        if size > most or time.monotonic() > deadline:
-            raise EOFError
-    return b"".join(parts)
-
-
-def _some(handle: int, *, ends: bool = False) -> bytes:
-    ready, _, _ = select.select([handle], [], [], _CALL_SECONDS)
-    data = os.read(handle, _CHUNK) if ready else b""
-    if not data and not (ready and ends):
-        raise EOFError
-    return data
+        return None if self._ended else git.output(self._folder, *arguments)
 
 
 def _decoded(data: bytes, encoding: str) -> str:

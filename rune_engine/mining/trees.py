@@ -50,8 +50,10 @@ class Tree:
         return [path for path in self._commit.tests if path in self._files][:MOST_TESTS]
 
     def importing_tests(self) -> list[str]:
-        """Test files of the repository that import a module which changed, the nearest first."""
+        """Test files of the repository that import a module which changed, or its package, the
+        nearest by name first."""
         modules = {name for file in self._commit.files for name in paths.module_names(file.path)}
+        modules |= {name.rpartition(".")[0] for name in modules if "." in name}
         stems = {name.rpartition(".")[2] for name in modules}
         tests = sorted(set(filter(paths.is_test_file, self._files)) - set(self._commit.tests))
         tests.sort(key=lambda path: not any(stem in path for stem in stems))
@@ -93,11 +95,11 @@ class Tree:
                 _put(folder / name, text)
 
     def _is_beside(self, path: str, tests: Iterable[str]) -> bool:
-        """Whether it is a module of helpers in the folder of one of the tests."""
-        folder, name = str(PurePosixPath(path).parent), PurePosixPath(path).name
+        """Whether it is a module of helpers in the folder of one of the tests, or above it."""
+        folder, name = PurePosixPath(path).parent, PurePosixPath(path).name
         if not name.endswith(".py") or name in _FOR_TESTS or paths.is_test_file(path):
             return False
-        return paths.is_test(path) and any(str(PurePosixPath(t).parent) == folder for t in tests)
+        return paths.is_test(path) and any(folder in PurePosixPath(t).parents for t in tests)
 
 
 def imported(text: str) -> Iterator[str]:

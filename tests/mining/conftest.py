@@ -1,5 +1,5 @@
-"""A home of its own for each test, and repositories to mine."""
+"""A home of its own for each test; an engine in it does not outlive the test."""
 
-from engine_home import client, config
+from engine_home import config
 
-__all__ = ["client", "config"]
+__all__ = ["config"]

@@ -14,8 +14,8 @@ import pytest
 from repositories import History, snapshot
 
 from rune_engine.errors import InvalidInputError, RepositoryUnreadableError
+from rune_engine.mining import git as asking
 from rune_engine.mining import history as reading
-from rune_engine.mining import repository as module
 from rune_engine.mining.history import Rules, Skipped
 from rune_engine.mining.planning import Planner
 from rune_engine.mining.repository import Repository
@@ -165,7 +165,7 @@ def test_bytes_that_are_no_text_are_left_out(made: History) -> None:
 def test_a_repository_that_never_answers_is_given_up(
     made: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_CALL_SECONDS", 0.5)
+    monkeypatch.setattr(asking, "_CALL_SECONDS", 0.5)
     blob = made.git("rev-parse", "HEAD:shop/cart.py")
     held = made.folder / ".git" / "objects" / blob[:2] / blob[2:]
     held.unlink()
