@@ -22,6 +22,9 @@ EventKind = Literal[
     "backup_made",
     "backup_restored",
     "data_repaired",
+    "adapter_restored",
+    "evolution_decided",
+    "evolution_undone",
 ]
 
 
