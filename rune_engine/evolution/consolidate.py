@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 from rune_engine.evolution.evidence import (
     Decision,
@@ -22,7 +21,6 @@ from rune_engine.evolution.evidence import (
     total,
     words,
 )
-from rune_engine.models import ConsolidationMethod
 
 FEWEST_SHARED = 3
 """Tasks that two adapters were both tried on, below which nobody knows whether they agree."""
@@ -30,64 +28,55 @@ FEWEST_SHARED = 3
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two adapters of one project and base model, as far as they are alike.
+    """Two adapters of one project and base model that behave alike.
 
-    `similarity` is the cosine of their weight deltas; `agreement` is 1 minus the mean difference of
-    their scores on `shared` held-out tasks.
+    `agreement` is 1 minus the mean difference of their scores on `shared` held-out tasks.
     """
 
     first: str
     second: str
-    similarity: float
     agreement: float
     shared: int
 
     @property
-    def numbers(self) -> dict[str, Any]:
-        return {
-            "similarity": round(self.similarity, 6),
-            "agreement": round(self.agreement, 6),
-            "tasks": self.shared,
-        }
+    def names(self) -> frozenset[str]:
+        return frozenset((self.first, self.second))
 
 
-def alike(
+def agreeing(
     entrants: Sequence[Measured],
-    similarity: Mapping[frozenset[str], float],
     *,
-    least_similarity: float,
     least_agreement: float,
     tried: Collection[frozenset[str]] = (),
 ) -> list[Pair]:
-    """The pairs that are worth a try together, the most similar first.
+    """The pairs whose weights are worth a comparison: they agree, and nobody tried them before.
 
     Args:
         entrants: adapters in use of one project and base model, each with other weights.
-        similarity: of their weight deltas; a pair that is not in it cannot be merged.
         tried: pairs that were tried before.
     """
     found = []
     for one, other in combinations(entrants, 2):
-        names = frozenset((one.adapter_id, other.adapter_id))
         shared = one.outcomes.keys() & other.outcomes.keys()
-        if names in tried or names not in similarity or len(shared) < FEWEST_SHARED:
+        if frozenset((one.adapter_id, other.adapter_id)) in tried or len(shared) < FEWEST_SHARED:
             continue
         apart = sum(abs(one.outcomes[t] - other.outcomes[t]) for t in shared) / len(shared)
-        pair = Pair(one.adapter_id, other.adapter_id, similarity[names], 1.0 - apart, len(shared))
-        if pair.similarity >= least_similarity and pair.agreement >= least_agreement:
-            found.append(pair)
-    return sorted(found, key=lambda pair: (-pair.similarity, pair.first, pair.second))
+        if 1.0 - apart >= least_agreement:
+            found.append(Pair(one.adapter_id, other.adapter_id, 1.0 - apart, len(shared)))
+    return found
 
 
-def method_for(asked: ConsolidationMethod, kept_statistics: Sequence[bool]) -> ConsolidationMethod:
-    """How parents become one: by adding up their statistics where every one's were kept.
+def alike(
+    pairs: Sequence[Pair], similarity: Mapping[frozenset[str], float], least_similarity: float
+) -> list[tuple[Pair, float]]:
+    """The pairs that are worth a try together, each with its similarity, the most similar first.
 
     Args:
-        kept_statistics: for each parent, whether it was solved from statistics that can be had.
+        similarity: cosines of weight deltas; a pair that is not in it cannot be merged.
     """
-    if asked != "auto":
-        return asked
-    return "statistics" if kept_statistics and all(kept_statistics) else "linear"
+    known = [(pair, similarity.get(pair.names)) for pair in pairs]
+    found = [(pair, near) for pair, near in known if near is not None and near >= least_similarity]
+    return sorted(found, key=lambda each: (-each[1], each[0].first, each[0].second))
 
 
 def joined(scopes: Sequence[Scope]) -> Scope:
@@ -139,5 +128,5 @@ def accepts(
         "the base model alone."
     )
     names = [each.adapter_id for each in parents]
-    archive = {name: "It is part of an adapter that beats it." for name in names} if won else {}
+    archive = dict.fromkeys(names, "It is part of an adapter that beats it.") if won else {}
     return Decision(archive, reason, numbers)

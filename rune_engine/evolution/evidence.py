@@ -1,4 +1,4 @@
-"""What evolution judges by: each task's score, and two adapters on the tasks that both were tried on.
+"""What evolution judges by: each task's score, and two adapters on the tasks both were tried on.
 
 A score is the share of a task's samples that passed, 0 to 1. Knows no database and no file.
 """

@@ -16,7 +16,7 @@ from math import exp, inf, lgamma, log
 
 from rune_engine.evolution.evidence import Decision
 
-ALPHA = 0.05
+ALPHA = 0.01
 """The chance that an adapter which is no worse than the base model is ever demoted, at most."""
 
 
@@ -54,8 +54,8 @@ def judge(
         "needed": 1 / alpha,
     }
     counts = (
-        f"with it {with_adapter.solved} of {with_adapter.tried} live tasks were solved at the first "
-        f"attempt, by the base model alone {without.solved} of {without.tried} "
+        f"with it {with_adapter.solved} of {with_adapter.tried} live tasks were solved at the "
+        f"first attempt, by the base model alone {without.solved} of {without.tried} "
         f"(e-value {evidence:.3g}, {1 / alpha:g} decides)"
     )
     if evidence < 1 / alpha:
@@ -87,3 +87,6 @@ def _log_mixture(seen: Outcomes) -> float:
 
 def _times_log(times: int, rate: float) -> float:
     return times * log(rate) if times else 0.0
+
+
+NONE = Outcomes()

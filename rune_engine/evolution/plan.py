@@ -7,13 +7,13 @@ Knows no database; the weights' similarity is asked for only where it could deci
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from rune_engine.config import EvolutionSettings
-from rune_engine.evolution.consolidate import alike
+from rune_engine.evolution.consolidate import agreeing, alike
 from rune_engine.evolution.evidence import Decision, Measured, Scope, beats, beside
-from rune_engine.evolution.guard import Outcomes, judge
+from rune_engine.evolution.guard import NONE, Outcomes, judge
 from rune_engine.evolution.promote import Widening, widenings
 from rune_engine.evolution.prune import Kept, prune
 from rune_engine.evolution.tournament import tournament
@@ -32,9 +32,9 @@ class Standing:
     weights: str
     last_used: str = ""
     fitness: float | None = None
-    live: Outcomes = Outcomes()
+    live: Outcomes = NONE
     """First attempts at live tasks that it was loaded for."""
-    without: Outcomes = Outcomes()
+    without: Outcomes = NONE
     """Those of the base model alone, on tasks of its scope."""
 
     @property
@@ -53,10 +53,16 @@ class Facts:
     """Promotions that were decided on before: an adapter and a level."""
     tried: frozenset[frozenset[str]] = frozenset()
     """Pairs that somebody tried to make one of before."""
-    similarities: Similarities = field(default=lambda _: {})
+    held_out: int = 0
+    """Trajectories that the project keeps for judging."""
 
 
-def plan(facts: Facts, settings: EvolutionSettings, now: datetime) -> list[EvolutionStep]:
+def plan(
+    facts: Facts,
+    settings: EvolutionSettings,
+    now: datetime,
+    similarities: Similarities = lambda _: {},
+) -> list[EvolutionStep]:
     """The steps to take, in their order: each supposes that the ones before it were taken."""
     left, steps = list(facts.standings), guarded(facts.standings, settings)
     left = _left(left, steps)
@@ -71,7 +77,7 @@ def plan(facts: Facts, settings: EvolutionSettings, now: datetime) -> list[Evolu
         steps += [_try_wider(each) for each in _widenings(facts, left)]
     for base_model_id in sorted({each.scope.base_model_id for each in left}):
         group = [each for each in left if each.scope.base_model_id == base_model_id]
-        steps += _try_together(facts, group, settings)
+        steps += _try_together(facts, group, settings, similarities)
     return steps
 
 
@@ -140,21 +146,23 @@ def _try_wider(widening: Widening) -> EvolutionStep:
 
 
 def _try_together(
-    facts: Facts, group: Sequence[Standing], settings: EvolutionSettings
+    facts: Facts,
+    group: Sequence[Standing],
+    settings: EvolutionSettings,
+    similarities: Similarities,
 ) -> list[EvolutionStep]:
     """The one most similar pair: what comes of it changes what the others are like."""
     proven = _one_of_each_weights(
         [each for each in group if beats(beside(each.measured.outcomes, each.measured.base))]
     )
-    if not settings.consolidate or len(proven) < 2:
-        return []
-    pairs = alike(
+    pairs = agreeing(
         [each.measured for each in proven],
-        facts.similarities([each.adapter_id for each in proven]),
-        least_similarity=settings.least_similarity,
         least_agreement=settings.least_agreement,
         tried=facts.tried,
     )
+    if not settings.consolidate or not pairs:
+        return []
+    near = similarities(sorted(set().union(*(pair.names for pair in pairs))))
     return [
         EvolutionStep(
             operation="consolidate",
@@ -162,12 +170,16 @@ def _try_together(
             adapter_ids=[pair.first, pair.second],
             reason=(
                 f"Adapters {pair.first} and {pair.second} are alike (their deltas' cosine is "
-                f"{pair.similarity:.3f}; on {pair.shared} shared tasks they agree on "
+                f"{cosine:.3f}; on {pair.shared} shared tasks they agree on "
                 f"{pair.agreement:.0%}), so whether one does better than both is tried."
             ),
-            numbers=pair.numbers,
+            numbers={
+                "similarity": round(cosine, 6),
+                "agreement": round(pair.agreement, 6),
+                "tasks": pair.shared,
+            },
         )
-        for pair in pairs[:1]
+        for pair, cosine in alike(pairs, near, settings.least_similarity)[:1]
     ]
 
 

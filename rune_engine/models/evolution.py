@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from rune_engine.models.base import Identifier, Model, Name
+from rune_engine.models.merging import MergeMethod
 
 EvolutionOperation = Literal[
     "update", "guard", "tournament", "promote", "consolidate", "prune", "set_aside"
@@ -25,10 +26,6 @@ EvolutionDecision = Literal[
     "set_aside",
 ]
 """`try_wider` and `try_together` are measured before anything else is decided of them."""
-ConsolidationMethod = Literal["auto", "statistics", "linear", "ties", "dare_linear", "dare_ties"]
-"""How several adapters become one. "auto" is "statistics" where every parent's were kept, and else
-"linear"."""
-
 Reason = Annotated[str, StringConstraints(max_length=2000)]
 
 
@@ -83,7 +80,7 @@ class ConsolidateParams(Model):
     """Adapters that should become one, if that one beats them."""
 
     adapter_ids: Annotated[list[Identifier], Field(min_length=2, max_length=8)]
-    method: ConsolidationMethod = "auto"
+    method: MergeMethod = "auto"
     base_model: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
     max_tasks: Annotated[int, Field(ge=1, le=1000)] = 200
     max_tokens: Annotated[int, Field(ge=1, le=8192)] = 512

@@ -18,6 +18,7 @@ from rune_engine.config import RuneConfig
 from rune_engine.consolidation.consolidator import Consolidator
 from rune_engine.database import Database, open_database
 from rune_engine.errors import BaseModelNotFoundError
+from rune_engine.evaluation.records import EvaluationStore
 from rune_engine.events import EventLog
 from rune_engine.forgetting import Forgetting
 from rune_engine.inference.factory import ProviderPool
@@ -81,6 +82,7 @@ class Engine:
         self.registry = AdapterRegistry(database, config)
         self.trajectories = TrajectoryStore(database)
         self.consent = Consent(database)
+        self.evaluations = EvaluationStore(database)
         self.jobs = JobStore(database)
         self.forgetting = Forgetting(database, config)
         self.providers = ProviderPool(config)
@@ -91,6 +93,7 @@ class Engine:
             config,
             registry=self.registry,
             trajectories=self.trajectories,
+            evaluations=self.evaluations,
             jobs=self.jobs,
             events=self.events,
             providers=self.providers,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rune_engine.config import RuneConfig
+from rune_engine.evaluation.records import EvaluationStore
 from rune_engine.events import EventLog
 from rune_engine.inference.factory import ProviderPool
 from rune_engine.jobs.distill import Distill
@@ -36,6 +37,7 @@ def work_of(
     *,
     registry: AdapterRegistry,
     trajectories: TrajectoryStore,
+    evaluations: EvaluationStore,
     jobs: JobStore,
     events: EventLog,
     providers: ProviderPool,
@@ -47,7 +49,18 @@ def work_of(
     return {
         "run_task": Serves(lease, RunTask(providers, registry, trajectories, sandbox)),
         "distill": Trains(lease, Distill(config, registry, trajectories, trainers, jobs)),
-        "evaluate": Serves(lease, Evaluate(providers, registry, trajectories, sandbox, jobs)),
-        "evolve": Evolve(registry, trajectories, jobs, events),
+        "evaluate": Serves(
+            lease,
+            Evaluate(
+                config,
+                providers,
+                registry=registry,
+                trajectories=trajectories,
+                evaluations=evaluations,
+                sandbox=sandbox,
+                jobs=jobs,
+            ),
+        ),
+        "evolve": Evolve(registry, trajectories, evaluations, events),
         "import": ImportFile(config, trajectories, jobs),
     }
