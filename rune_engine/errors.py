@@ -14,6 +14,7 @@
     │   ├── AdapterBaseModelMismatchError
     │   ├── AdapterUnsupportedError  sound, but not for this back-end
     │   ├── AdapterForgottenError
+    │   ├── MergeRefusedError        these adapters cannot become one
     │   ├── TrajectoryForgottenError
     │   ├── ProjectOptedOutError
     │   ├── EngineRunningError       it must not run for this
@@ -133,6 +134,10 @@ class AdapterUnsupportedError(ConflictError):
 
 class AdapterForgottenError(ConflictError):
     code = "adapter_forgotten"
+
+
+class MergeRefusedError(ConflictError):
+    code = "merge_refused"
 
 
 class TrajectoryForgottenError(ConflictError):

@@ -12,7 +12,11 @@ from rune_engine.errors import RuneError, TrainingError, from_envelope
 from rune_engine.models import (
     FINISHED,
     Attempt,
+    ConsolidateResult,
     DistillResult,
+    EvolutionPlan,
+    EvolutionStep,
+    EvolveResult,
     Job,
     JobKind,
     JobStatus,
@@ -50,6 +54,17 @@ class Distillation(Model):
     result: DistillResult | None = Field(description="Null until the status is `succeeded`.")
 
 
+class Evolution(Model):
+    """What `evolve_memory` answers: what was decided, or would be; or the job that is at it."""
+
+    job_id: str | None = Field(description="Null for a dry run.")
+    status: JobStatus | None
+    message: str
+    steps: list[EvolutionStep] = Field(
+        description="The decisions in their order; none until the status is `succeeded`."
+    )
+
+
 class JobReport(Model):
     """Where a job stands."""
 
@@ -58,8 +73,9 @@ class JobReport(Model):
     status: JobStatus
     progress: float = Field(ge=0.0, le=1.0)
     message: str
-    result: TaskResult | DistillResult | None = Field(
-        description="A task's or a distillation's result; null until the status is `succeeded`."
+    result: TaskResult | DistillResult | EvolveResult | ConsolidateResult | None = Field(
+        description="A task's, a distillation's or an evolution's result; null until the status is "
+        "`succeeded`."
     )
     error: JobError | None = Field(description="Set when the status is `failed`.")
     attempt: int = Field(description="How often it was started; above 1 after a crash.")
@@ -80,6 +96,23 @@ def distillation(job: Job) -> Distillation:
     )
 
 
+def evolution(job: Job) -> Evolution:
+    result = _evolve_result(job)
+    return Evolution(
+        job_id=job.id,
+        status=job.status,
+        message=_message(job) if result is None else result.reason,
+        steps=[] if result is None else result.steps,
+    )
+
+
+def planned(plan: EvolutionPlan) -> Evolution:
+    found = f"{len(plan.steps)} decisions would be made" if plan.steps else "Nothing would change"
+    return Evolution(
+        job_id=None, status=None, message=f"{found}; nothing was done.", steps=plan.steps
+    )
+
+
 def job_report(job: Job) -> JobReport:
     return JobReport(
         job_id=job.id,
@@ -87,7 +120,10 @@ def job_report(job: Job) -> JobReport:
         status=job.status,
         progress=job.progress,
         message=job.message,
-        result=_task_result(job) if job.kind == "run_task" else _distill_result(job),
+        result=_task_result(job)
+        or _distill_result(job)
+        or _evolve_result(job)
+        or _consolidate_result(job),
         error=JobError.model_validate(job.error) if job.error else None,
         attempt=job.attempt,
         created_at=job.created_at,
@@ -125,6 +161,18 @@ def _distill_result(job: Job) -> DistillResult | None:
     if job.kind != "distill" or job.result is None:
         return None
     return DistillResult.model_validate(job.result)
+
+
+def _evolve_result(job: Job) -> EvolveResult | None:
+    if job.kind != "evolve" or job.result is None:
+        return None
+    return EvolveResult.model_validate(job.result)
+
+
+def _consolidate_result(job: Job) -> ConsolidateResult | None:
+    if job.kind != "consolidate" or job.result is None:
+        return None
+    return ConsolidateResult.model_validate(job.result)
 
 
 def _short(attempt: Attempt) -> Attempt:

@@ -1,9 +1,9 @@
 """The `consolidate` job: several adapters become one, if that one beats them.
 
-A candidate is made in the job's folder and measured there, beside each parent and the base model, on
-all held-out tasks of all parents taken together; only a winner gets a row, in one transaction with
-the decision and with its parents' leaving. What is decided is decided once. Knows nothing of how
-adapters are merged.
+A candidate is made in the job's folder and measured there, beside each parent and the base model,
+on all held-out tasks of all parents taken together; only a winner gets a row, in one transaction
+with the decision and with its parents' leaving. What is decided is decided once. Knows nothing of
+how adapters are merged.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from rune_engine.evaluation.records import EvaluationStore
 from rune_engine.evaluation.tasks import HeldOutTask
 from rune_engine.evolution.consolidate import accepts, joined
 from rune_engine.evolution.evidence import Decision, Measured, Scope, scope_of
+from rune_engine.jobs.candidates import Candidate
 from rune_engine.jobs.decisions import carry_out
 from rune_engine.jobs.judging import Asked, Judging, scores
 from rune_engine.jobs.lease import AcceleratorLease
-from rune_engine.jobs.merging import Candidate, Merging
+from rune_engine.jobs.merging import Merging
 from rune_engine.jobs.progress import Report
 from rune_engine.jobs.standing import Standings
 from rune_engine.jobs.store import JobStore
@@ -88,9 +89,7 @@ class Consolidate:
         if (before := await asyncio.to_thread(self._decided, job.id)) is not None:
             return before
         base_model_id = await asyncio.to_thread(self._judging.base_model_id, params.base_model)
-        parents = await asyncio.to_thread(
-            check_consolidate, params, base_model_id, self._registry
-        )
+        parents = await asyncio.to_thread(check_consolidate, params, base_model_id, self._registry)
         tasks, as_of = await asyncio.to_thread(self._tasks, params, parents)
         candidate = await self._merge(job, params, parents, tasks, report)
         judged = await self._judge(job, params, parents, candidate, tasks, as_of, report)
@@ -160,9 +159,7 @@ class Consolidate:
         ]
         places = await asyncio.to_thread(self._standings.places, tasks)
         routed = _routed(measured, [scope_of(each) for each in parents], places)
-        decision = accepts(
-            Measured(candidate.ref.id, scores(own)), scores(base), measured, routed
-        )
+        decision = accepts(Measured(candidate.ref.id, scores(own)), scores(base), measured, routed)
         return _Judged(candidate, tasks, own, base, decision, as_of)
 
     # --- deciding --------------------------------------------------------------------------------
@@ -193,9 +190,7 @@ class Consolidate:
         )
 
         def decided(session: Session) -> None:
-            carry_out(
-                session, step, project_id=project_id, caused_by=job.id, as_of=judged.as_of
-            )
+            carry_out(session, step, project_id=project_id, caused_by=job.id, as_of=judged.as_of)
 
         def decided_and_measured(session: Session) -> None:
             decided(session)

@@ -1,7 +1,7 @@
 """Writes a decision down and carries it out, in one transaction: its event first, then the change.
 
-So an engine that dies at any point leaves both or neither. A decision whose facts have changed since
-they were read is not carried out: it is made again. Knows nothing of how anything was decided.
+So an engine that dies at any point leaves both or neither. A decision whose facts have changed
+since they were read is not carried out: it is made again. Knows nothing of how it was decided.
 """
 
 from __future__ import annotations

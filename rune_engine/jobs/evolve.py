@@ -1,9 +1,9 @@
 """The `evolve` job: what was measured decides which adapters stay in use, and which cover more.
 
-Of one new adapter: whether it helps, and whose place it takes. Of a whole project: what `plan` says.
-Every decision is an event in one transaction with what follows from it; one whose facts have changed
-meanwhile is made again. So an engine that dies anywhere leaves nothing half done, and the next one
-decides by what is stored. Knows nothing of how adapters are merged.
+Of one new adapter: whether it helps, and whose place it takes. Of a whole project: what `plan`
+says. Every decision is an event in one transaction with what follows from it; one whose facts have
+changed meanwhile is made again. So an engine that dies anywhere leaves nothing half done, and the
+next one decides by what is stored. Knows nothing of how adapters are merged.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Evolve:
         registry: AdapterRegistry,
         jobs: JobStore,
         widening: Widening | None = None,
-        similarity: Similarities | None = None,
+        similarities: Similarities | None = None,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -61,7 +61,7 @@ class Evolve:
         self._jobs = jobs
         self._standings = Standings(database)
         self._widening = widening
-        self._similarity = similarity
+        self._similarities = similarities
 
     async def __call__(self, job: Job, report: Report) -> EvolveResult:
         params = EvolveParams.model_validate(job.params)
@@ -146,11 +146,11 @@ class Evolve:
         wanted: list[Sequence[str]] = []
         now = datetime.now(UTC)
         steps = plan(facts, self._settings, now, lambda ids: _noted(wanted, ids))
-        if not wanted or self._similarity is None:
+        if not wanted or self._similarities is None:
             return facts, steps
         found: dict[frozenset[str], float] = {}
         for ids in wanted:
-            found |= await self._similarity(ids)
+            found |= await self._similarities(ids)
         return facts, plan(facts, self._settings, now, lambda _: found)
 
     async def _take(
@@ -219,4 +219,3 @@ def _is_back(session: Session, adapter_id: str, decided: LifecycleEvent) -> bool
     """Whether somebody has put an adapter in use again after it was decided that it goes."""
     last = events.newest(session, adapter_id, "adapter_restored")
     return last is not None and last.seq > decided.seq
-

@@ -112,7 +112,6 @@ class Standings:
                     found.setdefault(task, each)
         return list(found.values())[:limit]
 
-
     def places(self, tasks: Sequence[HeldOutTask]) -> dict[str, tuple[str, str]]:
         """The domain and the task type of tasks that come from trajectories, by task."""
         of = {str(each.trajectory_id): each.task for each in tasks}
@@ -159,9 +158,7 @@ def _scores(
     stored = {row[0] for row in connection.execute(_STORED, [ids])}
     known = _trained(connection, adapter_id)
     kept = [
-        each
-        for each in judged.values()
-        if each.trajectory_id in stored and each.task not in known
+        each for each in judged.values() if each.trajectory_id in stored and each.task not in known
     ]
     both = outcomes_of(kept)
     return {t: ours for t, (ours, _) in both.items()}, {t: base for t, (_, base) in both.items()}

@@ -49,6 +49,9 @@ class HistoryEntry(Model):
     project_id: str | None
     line: str
     facts: dict[str, Any]
+    event: int | None = Field(
+        default=None, description="A lifecycle event's `seq`, by which a decision is taken back."
+    )
 
 
 class HistoryPage(Model):
