@@ -32,9 +32,7 @@ Wait = Annotated[bool, typer.Option(help="Wait for the end; Ctrl-C cancels.")]
 def evolve(
     project: Annotated[
         str | None,
-        typer.Argument(
-            help="The project's id or a folder of it; by default this one's."
-        ),
+        typer.Argument(help="The project's id or a folder of it; by default this one's."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would be decided.")

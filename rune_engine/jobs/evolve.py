@@ -66,10 +66,12 @@ class Evolve:
     async def __call__(self, job: Job, report: Report) -> EvolveResult:
         params = EvolveParams.model_validate(job.params)
         report(0.0, "comparing what was measured")
+        one = EvolveResult(archived=[], reason="")
         if params.adapter_id is not None:
-            return await asyncio.to_thread(self._evolve_one, job.id, params.adapter_id)
-        assert params.project_id is not None
-        return await self._evolve_project(job, params.project_id, report)
+            one = await asyncio.to_thread(self._evolve_one, job.id, params.adapter_id)
+        if params.project_id is None:
+            return one
+        return _both(one, await self._evolve_project(job, params.project_id, report))
 
     async def plan(self, project_id: str) -> EvolutionPlan:
         """What a job would decide of a project now; changes nothing."""
@@ -196,6 +198,17 @@ class Evolve:
                     priority=job.priority,
                     project_id=facts.project_id,
                 )
+
+
+def _both(one: EvolveResult, project: EvolveResult) -> EvolveResult:
+    return EvolveResult(
+        adapter_id=one.adapter_id,
+        project_id=project.project_id,
+        archived=sorted({*one.archived, *project.archived}),
+        stored=project.stored,
+        reason=f"{one.reason} {project.reason}".strip(),
+        steps=project.steps,
+    )
 
 
 def consolidate_key(adapter_ids: Sequence[str]) -> str:

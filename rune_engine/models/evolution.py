@@ -53,15 +53,15 @@ class EvolutionPlan(Model):
 
 
 class EvolveParams(Model):
-    """What to decide about: one new adapter, or all of a project's, and not both."""
+    """What to decide about: one new adapter, all of a project's, or first the one and then all."""
 
     adapter_id: Identifier | None = None
     project_id: Name | None = None
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
-        if (self.adapter_id is None) == (self.project_id is None):
-            raise ValueError("give an adapter_id or a project_id, and not both")
+        if self.adapter_id is None and self.project_id is None:
+            raise ValueError("give an adapter_id or a project_id")
         return self
 
 

@@ -192,7 +192,7 @@ class Engine:
     def _job_ended(self, job: Job) -> None:
         if job.priority >= 0:
             self.activity.asked()
-        self.consolidator.wake()
+        self.consolidator.wake(job.project_id if job.kind == "run_task" else None)
 
     def _crashed(self, error: BaseException) -> None:
         log.error("The job runner or the schedule failed; the engine stops", exc_info=error)
