@@ -12,8 +12,10 @@ from rune_engine.errors import RuneError, TrainingError, from_envelope
 from rune_engine.models import (
     FINISHED,
     Attempt,
+    Comparison,
     ConsolidateResult,
     DistillResult,
+    EvaluateResult,
     EvolutionPlan,
     EvolutionStep,
     EvolveResult,
@@ -65,6 +67,28 @@ class Evolution(Model):
     )
 
 
+class Evaluation(Model):
+    """What `evaluate_adapter` answers: what was found, or the job that is still at it."""
+
+    job_id: str
+    status: JobStatus
+    message: str
+    result: EvaluateResult | None = Field(
+        description="Null until the status is `succeeded`; without `per_task`."
+    )
+
+
+class AdapterComparison(Model):
+    """What `compare_adapters` answers."""
+
+    result: Comparison
+    job_id: str | None = Field(description="Of the last measurement that was started, if any.")
+    message: str
+
+
+JobResult = TaskResult | DistillResult | EvaluateResult | EvolveResult | ConsolidateResult
+
+
 class JobReport(Model):
     """Where a job stands."""
 
@@ -73,9 +97,8 @@ class JobReport(Model):
     status: JobStatus
     progress: float = Field(ge=0.0, le=1.0)
     message: str
-    result: TaskResult | DistillResult | EvolveResult | ConsolidateResult | None = Field(
-        description="A task's, a distillation's or an evolution's result; null until the status is "
-        "`succeeded`."
+    result: JobResult | None = Field(
+        description="What its kind of job answers; null until the status is `succeeded`."
     )
     error: JobError | None = Field(description="Set when the status is `failed`.")
     attempt: int = Field(description="How often it was started; above 1 after a crash.")
@@ -113,6 +136,18 @@ def planned(plan: EvolutionPlan) -> Evolution:
     )
 
 
+def evaluation(job: Job) -> Evaluation:
+    return Evaluation(
+        job_id=job.id, status=job.status, message=_message(job), result=_evaluate_result(job)
+    )
+
+
+def comparison(found: Comparison, job: Job | None) -> AdapterComparison:
+    """`job` is the last measurement that was started for it."""
+    message = found.verdict if job is None or job.status in FINISHED else _message(job)
+    return AdapterComparison(result=found, job_id=job and job.id, message=message)
+
+
 def job_report(job: Job) -> JobReport:
     return JobReport(
         job_id=job.id,
@@ -122,6 +157,7 @@ def job_report(job: Job) -> JobReport:
         message=job.message,
         result=_task_result(job)
         or _distill_result(job)
+        or _evaluate_result(job)
         or _evolve_result(job)
         or _consolidate_result(job),
         error=JobError.model_validate(job.error) if job.error else None,
@@ -173,6 +209,13 @@ def _consolidate_result(job: Job) -> ConsolidateResult | None:
     if job.kind != "consolidate" or job.result is None:
         return None
     return ConsolidateResult.model_validate(job.result)
+
+
+def _evaluate_result(job: Job) -> EvaluateResult | None:
+    """Without the verdicts of every task, which `rune eval --json` shows."""
+    if job.kind != "evaluate" or job.result is None:
+        return None
+    return EvaluateResult.model_validate({**job.result, "per_task": []})
 
 
 def _short(attempt: Attempt) -> Attempt:

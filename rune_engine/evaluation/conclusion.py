@@ -70,8 +70,13 @@ def outcomes_of(
 
 
 def group_of(per_task: Sequence[EvaluatedTask], group: TaskGroup) -> Found:
-    """What was found of one group."""
-    tasks = sum(each.group == group for each in per_task)
+    """What was found of one group; without an adapter there is the base model's rate alone."""
+    of_group = [each for each in per_task if each.group == group]
+    tasks = len(of_group)
+    if not any(each.with_adapter for each in of_group):
+        alone = [r for each in of_group if (r := rate(each.with_base)) is not None]
+        base_rate = sum(alone) / len(alone) if alone else None
+        return Found(tasks=tasks, undecided=tasks - len(alone), base_rate=base_rate)
     outcomes = outcomes_of(per_task, group)
     if not outcomes:
         return Found(tasks=tasks, undecided=tasks)
@@ -101,18 +106,30 @@ def pass_at(sides: Iterable[Verdicts], ks: Iterable[int]) -> dict[int, float]:
 
 
 def conclude(
-    per_task: Sequence[EvaluatedTask], weighing: Weighing, ks: Iterable[int] = (1,)
+    per_task: Sequence[EvaluatedTask],
+    weighing: Weighing,
+    ks: Iterable[int] = (1,),
+    no_fitness: str | None = None,
 ) -> dict[str, Any]:
-    """The fields of `EvaluateResult` that follow from the verdicts."""
+    """The fields of `EvaluateResult` that follow from the verdicts.
+
+    Args:
+        no_fitness: why no fitness may follow from these tasks, whatever came of them.
+    """
     ks = tuple(ks)
     held_out, outside = group_of(per_task, "held_out"), group_of(per_task, "out_of_domain")
     generalization = generalization_of(outside)
-    problem = _problem(held_out, outside, generalization, weighing)
-    decided = [each for each in per_task if each.task in held_out.outcomes]
+    problem = no_fitness or _problem(held_out, outside, generalization, weighing)
+    decided = [
+        each
+        for each in per_task
+        if each.group == "held_out" and (each.task in held_out.outcomes or not each.with_adapter)
+    ]
     fitness = None
     if problem is None:
-        assert held_out.rate is not None and generalization is not None
-        fitness = weighing.alpha * held_out.rate + (1 - weighing.alpha) * generalization
+        assert held_out.rate is not None
+        rest = (1 - weighing.alpha) * generalization if generalization is not None else 0.0
+        fitness = weighing.alpha * held_out.rate + rest
     return {
         "evaluated": problem is None,
         "reason": problem or _summary(held_out, outside),
@@ -145,7 +162,7 @@ def _problem(
             f"Unevaluated: {decided} of {held_out.tasks} held-out tasks were decided on both "
             f"sides, and at least {weighing.fewest_tasks} are needed."
         )
-    if generalization is None:
+    if generalization is None and weighing.alpha < 1:
         what = (
             "the base model solves none of them, so nothing could be harmed"
             if outside.outcomes
@@ -157,10 +174,15 @@ def _problem(
 
 def _summary(held_out: Found, outside: Found) -> str:
     found = held_out.difference
-    assert found is not None and outside.rate is not None and outside.base_rate is not None
+    assert found is not None
+    beyond = (
+        f"; outside its domain {outside.rate:.1%} of {len(outside.outcomes)}, the base model alone "
+        f"{outside.base_rate:.1%}"
+        if outside.outcomes
+        else ""
+    )
     return (
         f"It solves {held_out.rate:.1%} of {found.tasks} held-out tasks, the base model alone "
         f"{held_out.base_rate:.1%} (difference {found.difference:+.3f}, 95 % interval "
-        f"{found.low:+.3f} to {found.high:+.3f}); outside its domain {outside.rate:.1%} of "
-        f"{len(outside.outcomes)}, the base model alone {outside.base_rate:.1%}."
+        f"{found.low:+.3f} to {found.high:+.3f}){beyond}."
     )

@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from rune_engine.agent.code import extract_code, storable
 from rune_engine.errors import ContextTooLongError
+from rune_engine.evaluation.predicting import same
 from rune_engine.evaluation.tasks import HeldOutTask
 from rune_engine.inference.provider import (
     AdapterRef,
@@ -72,6 +73,7 @@ async def measure(
     max_tokens: int = 512,
     at_once: int = 8,
     keep: Keep | None = None,
+    remember: Keep | None = None,
     on_task: Callable[[], None] = lambda: None,
 ) -> dict[str, Verdicts]:
     """Every task's verdicts, by `HeldOutTask.task`.
@@ -82,6 +84,8 @@ async def measure(
             the same ones.
         at_once: tasks that are asked and run at the same time.
         keep: what does each step once; by default nothing is kept.
+        remember: instead of it, for tasks whose verdicts follow from nothing but the model, the
+            draws and the task's own words.
         on_task: told of each task that is done.
 
     Raises:
@@ -89,7 +93,8 @@ async def measure(
         SandboxUnavailableError: this machine cannot isolate code.
     """
     draws = Draws(samples, temperature, seed, max_tokens)
-    measuring = _Measuring(provider, sandbox, adapter, draws, keep or NotKept())
+    keep = keep or NotKept()
+    measuring = _Measuring(provider, sandbox, adapter, draws, keep, remember or keep)
     room = asyncio.Semaphore(at_once)
 
     async def one(task: HeldOutTask) -> Verdicts:
@@ -123,21 +128,25 @@ class _Measuring:
         adapter: AdapterRef | None,
         draws: Draws,
         keep: Keep,
+        remember: Keep,
     ) -> None:
         self._provider = provider
         self._sandbox = sandbox
         self._adapter = adapter
         self._draws = draws
         self._keep = keep
+        self._remember = remember
         self._running = asyncio.Semaphore(RUNS_AT_ONCE)
 
     async def verdicts(self, task: HeldOutTask) -> Verdicts:
         """What became of one task's samples."""
-        if task.reference is not None:
+        if task.reference is not None and not task.sealed:
             name = f"reference/{task.task}"
             if not await self._keep.run(name, lambda: self._run(task, str(task.reference))):
                 return [None] * self._draws.samples
-        found: Verdicts = await self._keep.run(self._name(task), lambda: self._judged(task))
+        lasting = task.sealed or task.workspace is None
+        keep = self._remember if lasting else self._keep
+        found: Verdicts = await keep.run(self._name(task), lambda: self._judged(task))
         return found
 
     def _name(self, task: HeldOutTask) -> str:
@@ -145,7 +154,7 @@ class _Measuring:
         settings = [draws.samples, draws.temperature, draws.seed, draws.max_tokens]
         adapter = self._adapter.sha256 if self._adapter else None
         text = json.dumps([adapter, self._provider.base_model_id, settings])
-        return f"{task.task}/{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        return f"{task.task}/{hashlib.sha256(text.encode()).hexdigest()}"
 
     async def _judged(self, task: HeldOutTask) -> Verdicts:
         requests = [self._request(task, number) for number in range(self._draws.samples)]
@@ -153,6 +162,8 @@ class _Measuring:
             answers = await self._provider.generate(requests, adapter=self._adapter)
         except ContextTooLongError:
             return [None] * self._draws.samples
+        if task.answer is not None:
+            return [same(answer.text, task.answer) for answer in answers]
         codes = [storable(extract_code(answer.text)) for answer in answers]
         each = list(dict.fromkeys(codes))  # the same code is run once
         ran = await asyncio.gather(*(self._run(task, code) for code in each))

@@ -12,6 +12,7 @@ from rune_engine.database import Database
 from rune_engine.models import EvaluateResult
 
 MAX_PAGE = 500
+HELD_OUT = "held_out"
 
 
 class EvaluationRecord(SQLModel, table=True):
@@ -22,6 +23,7 @@ class EvaluationRecord(SQLModel, table=True):
     seq: int | None = Field(default=None, primary_key=True)
     id: str = Field(sa_type=Text)
     adapter_id: str = Field(sa_type=Text)
+    kind: str = Field(sa_type=Text, description="By what it was judged: see `kind_of`.")
     base_model_id: str = Field(sa_type=Text)
     project_id: str | None = Field(default=None, sa_type=Text)
     caused_by: str = Field(sa_type=Text)
@@ -32,6 +34,16 @@ class EvaluationRecord(SQLModel, table=True):
 
     def to_result(self) -> EvaluateResult:
         return EvaluateResult.model_validate_json(self.result)
+
+
+def kind_of(result: EvaluateResult) -> str:
+    """By what it was judged: all its held-out tasks, named ones, a suite, or what it predicts."""
+    settings = result.settings
+    if settings.suite is not None:
+        return "suite"
+    if settings.criterion == "pbb":
+        return "pbb"
+    return "named" if settings.named else HELD_OUT
 
 
 class EvaluationStore:
@@ -53,6 +65,7 @@ class EvaluationStore:
             EvaluationRecord(
                 id=result.evaluation_id,
                 adapter_id=result.adapter_id,
+                kind=kind_of(result),
                 base_model_id=result.base_model_id,
                 project_id=project_id,
                 caused_by=caused_by,
@@ -77,9 +90,14 @@ class EvaluationStore:
         return None if record is None else record.to_result()
 
     def latest(self, adapter_id: str) -> EvaluateResult | None:
-        """What the last evaluation of an adapter found; None where there was none."""
-        found = self.page(adapter_id, limit=1)
-        return found[0] if found else None
+        """What the last evaluation of an adapter by held-out tasks found; None without one."""
+        query = select(EvaluationRecord).where(
+            EvaluationRecord.adapter_id == adapter_id, EvaluationRecord.kind == HELD_OUT
+        )
+        query = query.order_by(col(EvaluationRecord.seq).desc()).limit(1)
+        with self._database.reading() as session:
+            record = session.exec(query).first()
+            return None if record is None else record.to_result()
 
     def page(
         self, adapter_id: str | None = None, *, offset: int = 0, limit: int = 50

@@ -23,6 +23,8 @@ class HeldOutTask:
         reference: code known to pass the tests where they were recorded. Where it does not pass
             them here, something is missing, and nobody is judged by this task.
         workspace: a folder that its code may import from.
+        sealed: whether that folder always holds the same, so that verdicts may be remembered.
+        answer: the literal to answer with, instead of code; see `evaluation.predicting`.
     """
 
     description: str
@@ -31,6 +33,8 @@ class HeldOutTask:
     trajectory_id: str | None = None
     reference: str | None = None
     workspace: Path | None = None
+    sealed: bool = False
+    answer: str | None = None
 
     @property
     def task(self) -> str:
@@ -44,13 +48,16 @@ def task_hash(description: str, tests: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
 
 
-def task_of(trajectory: Trajectory, workspace: Path | None = None) -> HeldOutTask:
+def task_of(
+    trajectory: Trajectory, workspace: Path | None = None, group: TaskGroup = "held_out"
+) -> HeldOutTask:
     """The task that a trajectory is about, with the code that passed, if some did."""
     last = trajectory.attempts[-1]
     passed = trajectory.outcome == "success" and last.tests_passed is not False
     return HeldOutTask(
         description=trajectory.task_description,
         tests=trajectory.test_suite,
+        group=group,
         trajectory_id=trajectory.id,
         reference=last.generated_code if passed else None,
         workspace=workspace,

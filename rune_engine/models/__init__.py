@@ -27,6 +27,8 @@ from rune_engine.models.engine import (
 )
 from rune_engine.models.evaluation import (
     NO_ADAPTER,
+    CompareParams,
+    Comparison,
     Criterion,
     Difference,
     EvaluatedTask,
@@ -127,6 +129,8 @@ __all__ = [
     "Check",
     "CheckStatus",
     "CompareJob",
+    "CompareParams",
+    "Comparison",
     "ConsolidateParams",
     "ConsolidateResult",
     "ConsolidationStatus",

@@ -13,7 +13,7 @@ Criterion = Literal["tests", "pbb"]
 """`tests`: write code that passes the task's tests. `pbb`: predict what a program gives for inputs
 that were not shown (the program-evaluation criterion)."""
 NO_ADAPTER = "none"
-Path = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+FilePath = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 
 
 class EvaluateParams(Model):
@@ -25,12 +25,12 @@ class EvaluateParams(Model):
 
     adapter_id: Identifier = Field(description='"none": the base model alone, on a suite.')
     trajectory_ids: list[Identifier] | None = None
-    suite: Path | None = Field(
+    suite: FilePath | None = Field(
         default=None, description="Absolute path of a file in HumanEval's or MBPP's format."
     )
     criterion: Criterion = "tests"
     base_model: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
-    workspace: Path | None = Field(
+    workspace: FilePath | None = Field(
         default=None,
         description="Absolute path of a folder that the tasks' code may import from; by default "
         "the one that the project's last task for the local model named.",
@@ -75,6 +75,7 @@ class EvaluationSettings(Model):
 
     criterion: Criterion = "tests"
     suite: str | None = Field(default=None, description="SHA-256 of the suite's file.")
+    named: bool = Field(default=False, description="Whether the caller chose the tasks.")
     provider: str = ""
     samples: int = 1
     temperature: float = 0.0
@@ -121,3 +122,25 @@ class EvaluationPage(Model):
     """The newest first."""
 
     evaluations: list[EvaluateResult]
+
+
+class CompareParams(Model):
+    """Which two adapters to put beside each other."""
+
+    adapter_id: Identifier
+    other_id: Identifier
+
+
+class Comparison(Model):
+    """Two adapters on the held-out tasks that both were measured on, drawn alike."""
+
+    adapter_id: str
+    other_id: str
+    base_model_id: str
+    pass_rate: float | None
+    other_pass_rate: float | None
+    base_pass_rate: float | None
+    difference: Difference | None = Field(description="The first one minus the other.")
+    verdict: str
+    compared: list[str] = Field(description="Trajectories of the tasks that both were measured on.")
+    measurable: list[str] = Field(description="Those of further tasks that both could be.")

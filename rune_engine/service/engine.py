@@ -18,6 +18,8 @@ from rune_engine.config import RuneConfig
 from rune_engine.consolidation.consolidator import Consolidator
 from rune_engine.database import Database, open_database
 from rune_engine.errors import BaseModelNotFoundError
+from rune_engine.evaluation.choosing import Chooser
+from rune_engine.evaluation.comparing import compare
 from rune_engine.evaluation.records import EvaluationStore
 from rune_engine.events import EventLog
 from rune_engine.extras import require
@@ -33,6 +35,8 @@ from rune_engine.jobs.trainer import Trainers
 from rune_engine.jobs.undo import Undo
 from rune_engine.models import (
     FINISHED,
+    CompareParams,
+    Comparison,
     ConsolidateParams,
     DistillParams,
     EngineHealth,
@@ -97,15 +101,14 @@ class Engine:
         self.lease = AcceleratorLease(self.providers, self.events, config.exclusive)
         work = work_of(
             config,
+            database,
             registry=self.registry,
             trajectories=self.trajectories,
-            evaluations=self.evaluations,
             jobs=self.jobs,
             providers=self.providers,
             sandbox=self.sandbox,
             lease=self.lease,
             trainers=trainers,
-            database=database,
         )
         self._evolve = work["evolve"]
         self.undo = Undo(database)
@@ -235,6 +238,15 @@ class Engine:
             params.project_id, params.domain, params.task_type, base_model_id
         )
 
+    def compare(self, params: CompareParams) -> Comparison:
+        return compare(
+            params.adapter_id,
+            params.other_id,
+            registry=self.registry,
+            evaluations=self.evaluations,
+            chooser=Chooser(self._database, self.registry, self.trajectories),
+        )
+
     async def submit_run_task(self, params: RunTaskParams, **options: Unpack[JobOptions]) -> Job:
         """Queue a task without its secrets, once nothing is known that would make it fail."""
         params = await asyncio.to_thread(redact_params, params)
@@ -250,7 +262,7 @@ class Engine:
         return await self._enqueue("distill", params, **options)
 
     async def submit_evaluate(self, params: EvaluateParams, **options: Unpack[JobOptions]) -> Job:
-        """Queue an evaluation of an adapter by tasks that it was not trained on."""
+        """Queue an evaluation: by tasks that the adapter was not trained on, or by a suite."""
         provider = self.providers.get(params.base_model)
         adapter = await asyncio.to_thread(
             submission.check_evaluate,
@@ -259,7 +271,8 @@ class Engine:
             self.registry,
             self.trajectories,
         )
-        options.setdefault("project_id", adapter.project_id)
+        if adapter is not None:
+            options.setdefault("project_id", adapter.project_id)
         return await self._enqueue("evaluate", params, **options)
 
     async def submit_evolve(self, params: EvolveParams, **options: Unpack[JobOptions]) -> Job:

@@ -10,11 +10,14 @@ from pydantic import Field
 from rune_engine.models import (
     AdapterInfo,
     AdapterPage,
+    CompareParams,
+    Comparison,
     ConsolidateParams,
     ConsolidationStatus,
     DistillParams,
     EngineHealth,
     EvaluateParams,
+    EvaluationPage,
     EvolutionPlan,
     EvolveParams,
     ForgetParams,
@@ -90,6 +93,11 @@ def list_adapters(
     )
 
 
+@router.post("/adapters/compare")
+def compare_adapters(engine: TheEngine, params: CompareParams) -> Comparison:
+    return engine.compare(params)
+
+
 @router.get("/adapters/{adapter_id}")
 def get_adapter(engine: TheEngine, adapter_id: Identifier) -> AdapterInfo:
     return engine.registry.retrieve_by_id(adapter_id)
@@ -127,6 +135,11 @@ async def evolve(engine: TheEngine, params: EvolveParams) -> Job:
 @router.post("/jobs/consolidate", status_code=202)
 async def consolidate(engine: TheEngine, params: ConsolidateParams) -> Job:
     return await engine.submit_consolidate(params)
+
+
+@router.get("/adapters/{adapter_id}/evaluations")
+def evaluations(engine: TheEngine, adapter_id: Identifier, limit: Limit = 20) -> EvaluationPage:
+    return EvaluationPage(evaluations=engine.evaluations.page(adapter_id, limit=limit))
 
 
 @router.post("/jobs/run_task", status_code=202)

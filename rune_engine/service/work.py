@@ -41,20 +41,19 @@ CAPACITY: dict[JobKind, int] = {
 
 def work_of(
     config: RuneConfig,
+    database: Database,
     *,
     registry: AdapterRegistry,
     trajectories: TrajectoryStore,
-    evaluations: EvaluationStore,
     jobs: JobStore,
     providers: ProviderPool,
     sandbox: Sandbox,
     lease: AcceleratorLease,
     trainers: Trainers,
-    database: Database,
 ) -> dict[JobKind, Work]:
     """The work of every kind of job."""
     merging = Merging(config, registry, trajectories, trainers)
-    standings = Standings(database)
+    standings, evaluations = Standings(database), EvaluationStore(database)
     judging = Judging(
         config,
         providers=providers,
@@ -70,10 +69,10 @@ def work_of(
             lease,
             Evaluate(
                 config,
+                database,
                 providers,
                 registry=registry,
                 trajectories=trajectories,
-                evaluations=evaluations,
                 sandbox=sandbox,
                 jobs=jobs,
             ),

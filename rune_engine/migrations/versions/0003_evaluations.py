@@ -17,6 +17,7 @@ CREATE TABLE evaluations (
     seq           INTEGER PRIMARY KEY AUTOINCREMENT,
     id            TEXT NOT NULL UNIQUE,
     adapter_id    TEXT NOT NULL,
+    kind          TEXT NOT NULL CHECK (kind IN ('held_out', 'named', 'suite', 'pbb')),
     base_model_id TEXT NOT NULL,
     project_id    TEXT,
     caused_by     TEXT NOT NULL,
@@ -41,7 +42,7 @@ _REFUSE = "BEGIN SELECT RAISE(ABORT, 'evaluations is write-once'); END"
 def upgrade() -> None:
     op.execute(_EVALUATIONS)
     op.execute(_BASE_OUTCOMES)
-    op.execute("CREATE INDEX ix_evaluations_adapter ON evaluations (adapter_id, seq)")
+    op.execute("CREATE INDEX ix_evaluations_adapter ON evaluations (adapter_id, kind, seq)")
     op.execute("CREATE INDEX ix_evaluations_project ON evaluations (project_id, seq)")
     for when in ("DELETE", "UPDATE"):
         name = f"evaluations_no_{when.lower()}"
