@@ -32,7 +32,8 @@ from rune_engine.errors import ConflictError
 from rune_engine.jobs.decisions import carry_out
 from rune_engine.models import EvolutionStep
 
-LONGEST_SECONDS = 0.4
+LEAST_SECONDS = 0.05
+"""Of an operation, on a machine that is at rest."""
 LEFT_BY_KILLS = {"orphan", "stray", "log_left"}
 """What may be found of a writer that never came to its row."""
 
@@ -50,9 +51,14 @@ def main() -> None:
             seed = chance.randrange(2**31)
             child = start(lambda say, seed=seed: _live(home, tasks, seed, say))
             assert child.line() == "begun"
-            time.sleep(chance.uniform(0, LONGEST_SECONDS))
+            # One that is killed in an operation has done up to two before: the machine sets the
+            # pace, so that a slow one is not killed before anything happens.
+            began, before = time.monotonic(), chance.randint(0, 2)
+            assert all(child.line() for _ in range(before))
+            pace = max(LEAST_SECONDS, (time.monotonic() - began) / max(1, before))
+            time.sleep(chance.uniform(0, pace))
             child.kill()
-            done += len(child.end())
+            done += before + len(child.end())
             killed += child.exit_code == -9
             decisions = call(lambda: _check(home))
         print(json.dumps({"kills": killed, "operations": done, "decisions": decisions}))

@@ -11,4 +11,4 @@ def test_evolution_that_is_killed_leaves_whole_decisions_and_whole_files() -> No
     report = run("evolution_kills.py", "--kills", str(KILLS), "--seed", "0")
     assert report["kills"] == KILLS
     # It did something between the kills, and some of that was decisions.
-    assert report["operations"] >= KILLS / 4 and report["decisions"] >= 5
+    assert report["operations"] >= KILLS / 2 and report["decisions"] >= 5
