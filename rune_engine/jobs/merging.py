@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from base_models import BaseModelFolder
@@ -23,7 +23,7 @@ from rune_engine.errors import (
 from rune_engine.home import not_writable
 from rune_engine.jobs import candidates
 from rune_engine.jobs.candidates import Candidate
-from rune_engine.jobs.methods import fast_method
+from rune_engine.jobs.methods import check_method, fast_method
 from rune_engine.jobs.progress import Report
 from rune_engine.jobs.trainer import Trainers
 from rune_engine.model_store.resolve import resolve_trainable
@@ -32,6 +32,7 @@ from rune_engine.models import (
     AdapterFolder,
     AdapterInfo,
     CompareJob,
+    DistillParams,
     LearntRole,
     MergeJob,
     MergeMethod,
@@ -85,6 +86,7 @@ class Merging:
             AdapterForgottenError: what a parent learnt from was forgotten.
             AdapterCorruptedError: a parent's files are not what was stored.
             BaseModelNotFoundError: a joint method's base model is not here.
+            InvalidInputError: it has no hypernetwork, or that was asked for a rank.
             TrainingError: the trainer failed, see `Trainers.carry_out`.
         """
         done = await asyncio.to_thread(candidates.kept, folder)
@@ -134,12 +136,15 @@ class Merging:
     ) -> tuple[MergeJob, dict[str, LearntRole]]:
         check_parents(parents)
         folders = self._folders(parents)
-        roles = self._learnt_from(parents)
-        taught = self._taught(roles, leave_out)
+        learnt = [self._registry.learnt_from(parent.id) for parent in parents]
+        roles = _together(learnt)
+        # Of a parent from elsewhere nobody knows what it learnt.
+        known = all("trained" in each.values() for each in learnt)
+        taught = self._taught(roles, leave_out) if known else None
         base = self._base_model(parents[0].base_model_id, settings)
         method = settings.method
         if method == "auto":
-            method = _automatic(base, taught)
+            method = _automatic(settings, base, taught)
         given = {
             "job_id": job_id,
             "adapter_id": _adapter_id(job_id),
@@ -151,17 +156,14 @@ class Merging:
         }
         if method in JOINT_METHODS:
             roles |= dict.fromkeys(leave_out, "kept_back")
-            given |= self._joint(parents[0].project_id, base, taught, folder)
-        _lay_out(folder, taught)
+            asked = DistillParams(
+                project_id=parents[0].project_id,
+                method=JOINT_METHODS[method],
+                rank=settings.rank,
+            )
+            given |= self._joint(asked, base, taught, folder)
+        _lay_out(folder, taught if method in JOINT_METHODS else None)
         return MergeJob.model_validate(given), roles
-
-    def _learnt_from(self, parents: Sequence[AdapterInfo]) -> dict[str, LearntRole]:
-        """What any parent was trained on, and what others kept back."""
-        found = [self._registry.learnt_from(parent.id) for parent in parents]
-        roles: dict[str, LearntRole] = {}
-        for each in found:
-            roles |= {key: role for key, role in each.items() if roles.get(key) != "trained"}
-        return roles
 
     def _taught(
         self, roles: dict[str, LearntRole], leave_out: Collection[str]
@@ -198,7 +200,7 @@ class Merging:
 
     def _joint(
         self,
-        project_id: str,
+        asked: DistillParams,
         base: BaseModelFolder | None,
         taught: list[Trajectory] | None,
         folder: Path,
@@ -208,6 +210,7 @@ class Merging:
         Raises:
             MergeRefusedError: what the parents learnt from is not there.
             BaseModelNotFoundError: nor is their base model.
+            InvalidInputError: it lacks the method, or the method what was asked of it.
         """
         if taught is None:
             raise MergeRefusedError(
@@ -219,8 +222,9 @@ class Merging:
                 "These adapters' base model is not the one in use.",
                 next_step="Name it, or merge their weights alone.",
             )
+        check_method(asked, base)
         return {
-            "project_id": project_id,
+            "project_id": asked.project_id,
             "base_model_path": str(base.path),
             "trajectories_path": str(folder / "trajectories.jsonl"),
             "statistics_path": str(self._config.statistics_path),
@@ -251,14 +255,25 @@ def check_parents(parents: Sequence[AdapterInfo]) -> None:
         )
 
 
-def _automatic(base: BaseModelFolder | None, taught: list[Trajectory] | None) -> MergeMethod:
+def _together(learnt: Sequence[Mapping[str, LearntRole]]) -> dict[str, LearntRole]:
+    """What any parent was trained on, and what others kept back."""
+    roles: dict[str, LearntRole] = {}
+    for each in learnt:
+        roles |= {key: role for key, role in each.items() if roles.get(key) != "trained"}
+    return roles
+
+
+def _automatic(
+    settings: MergeSettings, base: BaseModelFolder | None, taught: list[Trajectory] | None
+) -> MergeMethod:
     """Together what was learnt apart, where it is still there; else of the weights."""
-    fast = fast_method(base) if base is not None and taught else None
-    found: dict[str | None, MergeMethod] = {
-        "closed_form": "statistics",
-        "hypernetwork": "hypernetwork",
-    }
-    return found.get(fast, OF_WEIGHTS)
+    if base is None or not taught or settings.weights is not None:
+        return OF_WEIGHTS
+    fast = fast_method(base)
+    if fast is None:
+        return OF_WEIGHTS
+    # A hypernetwork's rank is its own.
+    return "hypernetwork" if fast == "hypernetwork" and settings.rank is None else "statistics"
 
 
 def _adapter_id(job_id: str) -> str:

@@ -20,7 +20,8 @@ MergeMethod = Literal[
 2023), which settles signs; "dare_linear" and "dare_ties" (Yu et al. 2024), which drop numbers at
 random. Of all that they learnt from, together: "statistics" adds up what the closed form keeps and
 solves once, "hypernetwork" is one forward pass over the same, "train" is direct training. "auto" is
-one of the last three where what the parents learnt from is still there, and the average where not.
+"hypernetwork" or "statistics" where what the parents learnt from is still there, by what the base
+model has, and the average where not: see docs/assessments/merging.md.
 """
 WEIGHT_METHODS: frozenset[str] = frozenset({"linear", "ties", "dare_linear", "dare_ties"})
 """Those that need the parents' weights alone."""
