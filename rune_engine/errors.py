@@ -21,6 +21,7 @@
     │   ├── EngineRunningError       it must not run for this
     │   ├── PortTakenError           something else listens there
     │   ├── StaleAttemptError        the job has been taken up by somebody else
+    │   ├── OutdatedDecisionError    what it rests on has changed meanwhile
     │   └── NothingToDistillError
     ├── StorageError
     │   ├── AdapterCorruptedError
@@ -158,6 +159,11 @@ class EngineRunningError(ConflictError):
 
 class PortTakenError(ConflictError):
     code = "port_taken"
+
+
+class OutdatedDecisionError(ConflictError):
+    code = "outdated_decision"
+    retryable = True
 
 
 class StaleAttemptError(ConflictError):

@@ -13,8 +13,12 @@ from rune_engine.models import (
     FINISHED,
     Attempt,
     Comparison,
+    ConsolidateResult,
     DistillResult,
     EvaluateResult,
+    EvolutionPlan,
+    EvolutionStep,
+    EvolveResult,
     Job,
     JobKind,
     JobStatus,
@@ -52,6 +56,17 @@ class Distillation(Model):
     result: DistillResult | None = Field(description="Null until the status is `succeeded`.")
 
 
+class Evolution(Model):
+    """What `evolve_memory` answers: what was decided, or would be; or the job that is at it."""
+
+    job_id: str | None = Field(description="Null for a dry run.")
+    status: JobStatus | None
+    message: str
+    steps: list[EvolutionStep] = Field(
+        description="The decisions in their order; none until the status is `succeeded`."
+    )
+
+
 class Evaluation(Model):
     """What `evaluate_adapter` answers: what was found, or the job that is still at it."""
 
@@ -71,6 +86,9 @@ class AdapterComparison(Model):
     message: str
 
 
+JobResult = TaskResult | DistillResult | EvaluateResult | EvolveResult | ConsolidateResult
+
+
 class JobReport(Model):
     """Where a job stands."""
 
@@ -79,8 +97,8 @@ class JobReport(Model):
     status: JobStatus
     progress: float = Field(ge=0.0, le=1.0)
     message: str
-    result: TaskResult | DistillResult | EvaluateResult | None = Field(
-        description="A task's, a distillation's or an evaluation's; null until it `succeeded`."
+    result: JobResult | None = Field(
+        description="What its kind of job answers; null until the status is `succeeded`."
     )
     error: JobError | None = Field(description="Set when the status is `failed`.")
     attempt: int = Field(description="How often it was started; above 1 after a crash.")
@@ -98,6 +116,23 @@ def task_run(job: Job) -> TaskRun:
 def distillation(job: Job) -> Distillation:
     return Distillation(
         job_id=job.id, status=job.status, message=_message(job), result=_distill_result(job)
+    )
+
+
+def evolution(job: Job) -> Evolution:
+    result = _evolve_result(job)
+    return Evolution(
+        job_id=job.id,
+        status=job.status,
+        message=_message(job) if result is None else result.reason,
+        steps=[] if result is None else result.steps,
+    )
+
+
+def planned(plan: EvolutionPlan) -> Evolution:
+    found = f"{len(plan.steps)} decisions would be made" if plan.steps else "Nothing would change"
+    return Evolution(
+        job_id=None, status=None, message=f"{found}; nothing was done.", steps=plan.steps
     )
 
 
@@ -120,7 +155,11 @@ def job_report(job: Job) -> JobReport:
         status=job.status,
         progress=job.progress,
         message=job.message,
-        result=_task_result(job) or _distill_result(job) or _evaluate_result(job),
+        result=_task_result(job)
+        or _distill_result(job)
+        or _evaluate_result(job)
+        or _evolve_result(job)
+        or _consolidate_result(job),
         error=JobError.model_validate(job.error) if job.error else None,
         attempt=job.attempt,
         created_at=job.created_at,
@@ -158,6 +197,18 @@ def _distill_result(job: Job) -> DistillResult | None:
     if job.kind != "distill" or job.result is None:
         return None
     return DistillResult.model_validate(job.result)
+
+
+def _evolve_result(job: Job) -> EvolveResult | None:
+    if job.kind != "evolve" or job.result is None:
+        return None
+    return EvolveResult.model_validate(job.result)
+
+
+def _consolidate_result(job: Job) -> ConsolidateResult | None:
+    if job.kind != "consolidate" or job.result is None:
+        return None
+    return ConsolidateResult.model_validate(job.result)
 
 
 def _evaluate_result(job: Job) -> EvaluateResult | None:

@@ -9,7 +9,6 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import anyio.to_thread
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.types import ToolAnnotations
@@ -27,19 +26,12 @@ from rune_engine.models import (
 from rune_mcp import parameters as p
 from rune_mcp.following import WAIT_SECONDS, run_job
 from rune_mcp.judging import JudgingTools
+from rune_mcp.projects import project_id_of as _project_id
 from rune_mcp.results import Distillation, JobReport, TaskRun, distillation, job_report, task_run
+from rune_mcp.steering import SteeringTools
 
 if TYPE_CHECKING:
     from rune_engine.client import EngineClient
-
-
-async def _project_id(given: str) -> str:
-    """The id of a project that is given by its id, or by the path of a folder in it."""
-    if not given.startswith("/"):
-        return given
-    from rune_engine.projects import identify
-
-    return (await anyio.to_thread.run_sync(identify, given)).id
 
 
 class Engine:
@@ -61,7 +53,7 @@ class Engine:
             self._client = None
 
 
-class Tools(JudgingTools):
+class Tools(JudgingTools, SteeringTools):
     """One method a tool; its docstring is what the agent reads."""
 
     async def run_task(
@@ -227,6 +219,9 @@ TOOLS = {
     "distill": ("Distill trajectories into an adapter", _ADDS),
     "evaluate_adapter": ("Measure an adapter", _ADDS),
     "compare_adapters": ("Compare two adapters", _ADDS),
+    "evolve_memory": ("Decide which adapters stay in use", _ADDS),
+    "archive_adapter": ("Take an adapter out of use", _ADDS_ONCE),
+    "restore_adapter": ("Put an adapter in use again", _ADDS_ONCE),
     "get_job": ("Show a job", _READS),
     "cancel_job": ("Cancel a job", _STOPS),
     "memory_status": ("Show the memory's status", _READS),

@@ -39,6 +39,19 @@ from rune_engine.models.evaluation import (
     TaskGroup,
 )
 from rune_engine.models.events import EventKind, HistoryEntry, HistoryPage, LifecycleEvent
+from rune_engine.models.evolution import (
+    ConsolidateParams,
+    ConsolidateResult,
+    EvolutionDecision,
+    EvolutionOperation,
+    EvolutionPlan,
+    EvolutionStep,
+    EvolveParams,
+    EvolveResult,
+    SteeringParams,
+    UndoParams,
+    UndoResult,
+)
 from rune_engine.models.forgetting import (
     Because,
     ForgetParams,
@@ -50,8 +63,6 @@ from rune_engine.models.jobs import (
     FINISHED,
     DistillParams,
     DistillResult,
-    EvolveParams,
-    EvolveResult,
     ImportParams,
     ImportResult,
     Job,
@@ -122,6 +133,8 @@ __all__ = [
     "CompareJob",
     "CompareParams",
     "Comparison",
+    "ConsolidateParams",
+    "ConsolidateResult",
     "ConsolidationStatus",
     "Criterion",
     "Difference",
@@ -135,6 +148,10 @@ __all__ = [
     "EvaluationPage",
     "EvaluationSettings",
     "EventKind",
+    "EvolutionDecision",
+    "EvolutionOperation",
+    "EvolutionPlan",
+    "EvolutionStep",
     "EvolveParams",
     "EvolveResult",
     "ForgetParams",
@@ -179,6 +196,7 @@ __all__ = [
     "RetrievedAdapter",
     "RunTaskParams",
     "Similarity",
+    "SteeringParams",
     "TaskGroup",
     "TaskResult",
     "Text",
@@ -186,4 +204,6 @@ __all__ = [
     "TrainerResult",
     "Trajectory",
     "TrajectoryDraft",
+    "UndoParams",
+    "UndoResult",
 ]
