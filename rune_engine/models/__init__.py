@@ -7,6 +7,8 @@ these. Everything refuses unknown fields. Times are ISO 8601 UTC strings; sizes 
 from __future__ import annotations
 
 from rune_engine.models.adapters import (
+    MAX_CANDIDATES,
+    UNNAMED_PROJECT,
     AdapterInfo,
     AdapterPage,
     AdapterSource,
@@ -14,6 +16,7 @@ from rune_engine.models.adapters import (
     LearntRole,
     RetrievedAdapter,
     RetrieveParams,
+    RouteCandidate,
 )
 from rune_engine.models.base import MAX_TEXT_CHARS, NAME_PATTERN, Identifier, Model, Name, Text
 from rune_engine.models.engine import (
@@ -88,9 +91,11 @@ __all__ = [
     "FAST_METHODS",
     "FINISHED",
     "MAX_ATTEMPTS_PER_TRAJECTORY",
+    "MAX_CANDIDATES",
     "MAX_TEXT_CHARS",
     "NAME_PATTERN",
     "NO_ADAPTER",
+    "UNNAMED_PROJECT",
     "AdapterInfo",
     "AdapterMethod",
     "AdapterPage",
@@ -146,6 +151,7 @@ __all__ = [
     "RefusedLine",
     "RetrieveParams",
     "RetrievedAdapter",
+    "RouteCandidate",
     "RunTaskParams",
     "TaskGroup",
     "TaskResult",

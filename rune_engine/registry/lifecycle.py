@@ -18,6 +18,7 @@ from rune_engine import events
 from rune_engine.database import utc_now
 from rune_engine.errors import AdapterNotFoundError, TrajectoryForgottenError
 from rune_engine.models import LearntRole
+from rune_engine.registry import taught
 from rune_engine.registry.records import AdapterRecord
 
 _LEARNT = """
@@ -191,6 +192,7 @@ def mark_forgotten(
             forgotten_at=now,
             was_archived=was_archived,
         )
+    taught.erase(session, [record.id for record in records])
     return [record.id for record in new]
 
 

@@ -18,6 +18,7 @@ from rune_engine.jobs.store import JobStore
 from rune_engine.jobs.trainer import Trainers
 from rune_engine.models import JobKind
 from rune_engine.registry import AdapterRegistry
+from rune_engine.routing import Router
 from rune_engine.sandbox.sandbox import Sandbox
 from rune_engine.trajectories import TrajectoryStore
 
@@ -38,6 +39,7 @@ def work_of(
     database: Database,
     *,
     registry: AdapterRegistry,
+    router: Router,
     trajectories: TrajectoryStore,
     jobs: JobStore,
     events: EventLog,
@@ -48,7 +50,7 @@ def work_of(
 ) -> dict[JobKind, Work]:
     """The work of every kind of job."""
     return {
-        "run_task": Serves(lease, RunTask(providers, registry, trajectories, sandbox)),
+        "run_task": Serves(lease, RunTask(providers, registry, router, trajectories, sandbox)),
         "distill": Trains(lease, Distill(config, registry, trajectories, trainers, jobs)),
         "evaluate": Serves(
             lease,
