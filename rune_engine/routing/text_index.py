@@ -95,8 +95,12 @@ class TextIndex:
                 del self._having[word]
 
     def _rarity(self, word: str) -> float:
-        """A word's inverse document frequency, in nats; a document is a project."""
-        return math.log1p(len(self._projects) / (len(self._having.get(word, ())) + 0.5))
+        """A word's inverse document frequency, in nats; a document is a project.
+
+        One that no project has is as rare as one that a single project has, and no rarer: in a
+        small home most of any text is new.
+        """
+        return math.log1p(len(self._projects) / max(len(self._having.get(word, ())), 1))
 
     def _found(self, weighed: list[tuple[float, str]]) -> list[_Project]:
         """Those projects that share the most of the rarer words."""
