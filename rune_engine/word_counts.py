@@ -14,11 +14,12 @@ _LONGEST_WORD = 64
 _RUNS = re.compile(r"\w+")
 _FUNCTION_WORDS = """
 a about after again all also an and any are as at be because been before being between both but by
-can could did do does during each either else every few first for from had has have having he her here him
-his how i if in into is it its itself just last like may me more most much must my neither next no nor not now
-of off on once only onto or other our out over own please same she should so some such than that the
-their them then there these they this those through to too under until up upon us very was we were
-what when where whether which while who whose why will with within without would yet you your
+can could did do does during each either else every few first for from had has have having he her
+here him his how i if in into is it its itself just last like may me more most much must my neither
+next no nor not now of off on once only onto or other our out over own please same she should so
+some such than that the their them then there these they this those through to too under until up
+upon us very was we were what when where whether which while who whose why will with within without
+would yet you your
 """
 _SAY_NOTHING = frozenset(_FUNCTION_WORDS.split())
 """English words that say nothing of what a task is about. In a home of few projects one of them may
