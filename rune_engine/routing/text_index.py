@@ -18,7 +18,7 @@ from sys import intern
 
 from rune_engine.registry.taught import Taught
 
-MOST_POSTINGS = 4_000
+MOST_POSTINGS = 1_500
 """Entries of the index that one question reads, unless its rarest word alone has more."""
 MOST_COMPARED = 20
 
@@ -114,7 +114,7 @@ class TextIndex:
             for project in having:
                 more = rarity * rarity * project.words[word] / project.tasks
                 shared[project] = shared.get(project, 0.0) + more
-        return nlargest(MOST_COMPARED, shared, key=lambda each: (shared[each], each.id))
+        return nlargest(MOST_COMPARED, shared, key=shared.__getitem__)
 
     def _product(self, weighed: list[tuple[float, str]], project: _Project) -> float:
         words, tasks = project.words, project.tasks
