@@ -161,8 +161,8 @@ def judge(scores: Scores, worlds: Sequence[World], strangers: Sequence[World], e
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Words, embeddings, or both.")
-    parser.add_argument("--projects", type=int, nargs="+", default=(30, 300, 10_000))
-    parser.add_argument("--asked", type=int, default=200)
+    parser.add_argument("--projects", type=int, nargs="+", default=(30, 300))
+    parser.add_argument("--asked", type=int, default=100)
     parser.add_argument("--each", type=int, default=2)
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--json", type=Path)

@@ -18,7 +18,7 @@ from sys import intern
 
 from rune_engine.registry.taught import Taught
 
-MOST_POSTINGS = 1_500
+MOST_POSTINGS = 500
 """Entries of the index that one question reads, unless its rarest word alone has more."""
 MOST_COMPARED = 20
 
