@@ -77,7 +77,7 @@ def test_sessions_are_recorded_distilled_and_listed(config: RuneConfig, tmp_path
     answer = json.loads(rune(config, *asked, "--project", "shop", "--json").stdout)
     assert answer["adapter"]["id"] == adapter_id and answer["candidates"][0]["nearness"] > 0
     assert "not evaluated yet" in rune(config, *asked, "--project", "shop").stdout
-    assert "No project was named" in rune(config, *asked).stdout
+    assert "near what project shop was taught" in rune(config, *asked).stdout
     job = json.loads(rune(config, "jobs", "list", "--json").stdout)
     assert job["status"] == "succeeded"
     assert adapter_id in rune(config, "jobs", "show", job["id"]).stdout
