@@ -32,6 +32,8 @@ _T = TypeVar("_T")
 
 RUNS_AT_ONCE = 4
 """Of the sandbox."""
+ANSWERS_AT_ONCE = 160
+"""Of the model, on one side, where no single task asks for more."""
 
 Verdicts = list[bool | None]
 """Of one task, one a sample; None where none was reached."""
@@ -82,7 +84,7 @@ async def measure(
         adapter: None is the base model alone.
         seed: a task's draws follow from it and from the task, so that adapters are compared on
             the same ones.
-        at_once: tasks that are asked and run at the same time.
+        at_once: tasks that are asked and run at the same time; fewer where each has many samples.
         keep: what does each step once; by default nothing is kept.
         remember: instead of it, for tasks whose verdicts follow from nothing but the model, the
             draws and the task's own words.
@@ -95,7 +97,7 @@ async def measure(
     draws = Draws(samples, temperature, seed, max_tokens)
     keep = keep or NotKept()
     measuring = _Measuring(provider, sandbox, adapter, draws, keep, remember or keep)
-    room = asyncio.Semaphore(at_once)
+    room = asyncio.Semaphore(max(1, min(at_once, ANSWERS_AT_ONCE // max(1, samples))))
 
     async def one(task: HeldOutTask) -> Verdicts:
         async with room:
@@ -142,7 +144,7 @@ class _Measuring:
         """What became of one task's samples."""
         if task.reference is not None and not task.sealed:
             name = f"reference/{task.task}"
-            if not await self._keep.run(name, lambda: self._run(task, str(task.reference))):
+            if not await self._keep.run(name, lambda: self._passes(task)):
                 return [None] * self._draws.samples
         lasting = task.sealed or task.workspace is None
         keep = self._remember if lasting else self._keep
@@ -181,6 +183,14 @@ class _Measuring:
             temperature=self._draws.temperature,
             seed=int.from_bytes(draw[:4], "big") >> 1,
         )
+
+    async def _passes(self, task: HeldOutTask) -> bool:
+        """Whether the task's own solution passes here."""
+        async with self._running:
+            verdict = await self._sandbox.run(
+                task.reference or "", task.tests, workspace=task.workspace
+            )
+        return tests_passed(verdict) is True
 
     async def _run(self, task: HeldOutTask, code: str) -> bool | None:
         """The verdict as the agent loop reaches it: a pass comes twice, no verdict is retried."""

@@ -30,6 +30,8 @@ from rune_engine.models.engine import (
 )
 from rune_engine.models.evaluation import (
     NO_ADAPTER,
+    CompareParams,
+    Comparison,
     Criterion,
     Difference,
     EvaluatedTask,
@@ -104,6 +106,8 @@ __all__ = [
     "Because",
     "Check",
     "CheckStatus",
+    "CompareParams",
+    "Comparison",
     "ConsolidationStatus",
     "Criterion",
     "Difference",

@@ -29,8 +29,12 @@ class EvaluateParams(Model):
         default=None, description="Absolute path of a file in HumanEval's or MBPP's format."
     )
     criterion: Criterion = "tests"
+    folds: Annotated[int, Field(ge=2, le=20)] | None = Field(
+        default=None,
+        description="Also judge by what it was taught: each task by an adapter made without it.",
+    )
     base_model: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
-    workspace: FilePath | None = Field(
+    workspace: Annotated[str, StringConstraints(max_length=4096)] | None = Field(
         default=None,
         description="Absolute path of a folder that the tasks' code may import from; by default "
         "the one that the project's last task for the local model named.",
@@ -43,7 +47,9 @@ class EvaluateParams(Model):
     temperature: Annotated[float, Field(ge=0.0, le=2.0)] | None = Field(
         default=None, description="By default 0 for one sample a task, 0.8 for more."
     )
-    pass_at: list[Annotated[int, Field(ge=1, le=200)]] = Field(default_factory=lambda: [1])
+    pass_at: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=200)], ...], Field(min_length=1, max_length=20)
+    ] = (1,)
     max_tokens: Annotated[int, Field(ge=1, le=8192)] = 512
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
 
@@ -75,6 +81,8 @@ class EvaluationSettings(Model):
 
     criterion: Criterion = "tests"
     suite: str | None = Field(default=None, description="SHA-256 of the suite's file.")
+    folds: int | None = None
+    named: bool = Field(default=False, description="Whether the caller chose the tasks.")
     provider: str = ""
     samples: int = 1
     temperature: float = 0.0
@@ -121,3 +129,25 @@ class EvaluationPage(Model):
     """The newest first."""
 
     evaluations: list[EvaluateResult]
+
+
+class CompareParams(Model):
+    """Which two adapters to put beside each other."""
+
+    adapter_id: Identifier
+    other_id: Identifier
+
+
+class Comparison(Model):
+    """Two adapters on the held-out tasks that both were measured on, drawn alike."""
+
+    adapter_id: str
+    other_id: str
+    base_model_id: str
+    pass_rate: float | None
+    other_pass_rate: float | None
+    base_pass_rate: float | None
+    difference: Difference | None = Field(description="The first one minus the other.")
+    verdict: str
+    compared: list[str] = Field(description="Trajectories of the tasks that both were measured on.")
+    measurable: list[str] = Field(description="Those of further tasks that both could be.")

@@ -11,7 +11,7 @@ from rune_engine.jobs.distill import Distill
 from rune_engine.jobs.evaluate import Evaluate
 from rune_engine.jobs.evolve import Evolve
 from rune_engine.jobs.import_file import ImportFile
-from rune_engine.jobs.lease import AcceleratorLease, Serves, Trains
+from rune_engine.jobs.lease import AcceleratorLease, Serves, ServesAfterTraining, Trains
 from rune_engine.jobs.run_task import RunTask
 from rune_engine.jobs.runner import Work
 from rune_engine.jobs.store import JobStore
@@ -49,20 +49,21 @@ def work_of(
     trainers: Trainers,
 ) -> dict[JobKind, Work]:
     """The work of every kind of job."""
+    evaluate = Evaluate(
+        config,
+        database,
+        providers,
+        registry=registry,
+        trajectories=trajectories,
+        sandbox=sandbox,
+        jobs=jobs,
+        trainers=trainers,
+    )
     return {
         "run_task": Serves(lease, RunTask(providers, registry, router, trajectories, sandbox)),
         "distill": Trains(lease, Distill(config, registry, trajectories, trainers, jobs)),
-        "evaluate": Serves(
-            lease,
-            Evaluate(
-                config,
-                database,
-                providers,
-                registry=registry,
-                trajectories=trajectories,
-                sandbox=sandbox,
-                jobs=jobs,
-            ),
+        "evaluate": ServesAfterTraining(
+            lease, evaluate.prepare, evaluate, lambda job: bool(job.params.get("folds"))
         ),
         "evolve": Evolve(registry, trajectories, EvaluationStore(database), events),
         "import": ImportFile(config, trajectories, jobs),

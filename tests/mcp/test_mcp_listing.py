@@ -15,7 +15,7 @@ from mcp.types import Tool
 from mcp_support import REPOSITORY, in_memory
 
 from rune_engine.config import RuneConfig
-from rune_engine.models import DistillParams, RunTaskParams, TrajectoryDraft
+from rune_engine.models import DistillParams, EvaluateParams, RunTaskParams, TrajectoryDraft
 from rune_mcp.server import build_server
 
 TOOLS = {
@@ -25,10 +25,13 @@ TOOLS = {
     "list_adapters",
     "get_adapter",
     "distill",
+    "evaluate_adapter",
+    "compare_adapters",
     "get_job",
     "cancel_job",
     "memory_status",
 }
+CREATE = {"run_task", "distill", "evaluate_adapter", "compare_adapters"}
 READ_ONLY = {"retrieve_adapter", "list_adapters", "get_adapter", "get_job", "memory_status"}
 LIMITS = ("minLength", "maxLength", "pattern", "minimum", "maximum", "exclusiveMinimum", "enum")
 HEAVY = (
@@ -47,7 +50,7 @@ async def _tools(mode: str = "auto") -> dict[str, Tool]:
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_both_protocol_eras_list_the_nine_tools(mode: str) -> None:
+async def test_both_protocol_eras_list_every_tool(mode: str) -> None:
     assert set(await _tools(mode)) == TOOLS
 
 
@@ -58,7 +61,7 @@ async def test_every_tool_has_a_title_and_says_what_it_may_do() -> None:
         assert hints is not None
         assert hints.read_only_hint is (tool.name in READ_ONLY)
         assert hints.destructive_hint is (tool.name == "cancel_job")
-        assert hints.idempotent_hint is (tool.name not in {"run_task", "distill"})
+        assert hints.idempotent_hint is (tool.name not in CREATE)
         assert hints.open_world_hint is False
 
 
@@ -85,11 +88,13 @@ async def test_descriptions_are_short_and_describe_rather_than_instruct() -> Non
     [
         ("run_task", RunTaskParams),
         ("distill", DistillParams),
+        ("evaluate_adapter", EvaluateParams),
         ("record_trajectory", TrajectoryDraft),
     ],
 )
 async def test_a_tool_has_the_limits_and_defaults_of_the_engines_model(
-    tool: str, model: type[RunTaskParams] | type[DistillParams] | type[TrajectoryDraft]
+    tool: str,
+    model: type[RunTaskParams] | type[DistillParams] | type[TrajectoryDraft] | type[EvaluateParams],
 ) -> None:
     offered = (await _tools())[tool].input_schema["properties"]
     accepted = model.model_json_schema()["properties"]
@@ -117,7 +122,7 @@ def test_listing_the_tools_loads_nothing_heavy_and_touches_no_file(tmp_path: Pat
         "from rune_mcp.server import attach, build_server\n"
         "async def main():\n"
         "    async with Client(build_server(attach)) as client:\n"
-        "        assert len((await client.list_tools()).tools) == 9\n"
+        f"        assert len((await client.list_tools()).tools) == {len(TOOLS)}\n"
         "asyncio.run(main())\n"
         f"print(sorted(set({HEAVY!r}) & set(sys.modules)))\n"
     )
