@@ -24,6 +24,7 @@ from rune_engine.jobs.widening import Widening
 from rune_engine.jobs.winners import Winners
 from rune_engine.models import JobKind
 from rune_engine.registry import AdapterRegistry
+from rune_engine.routing import Router
 from rune_engine.sandbox.sandbox import Sandbox
 from rune_engine.trajectories import TrajectoryStore
 
@@ -46,6 +47,7 @@ def work_of(
     database: Database,
     *,
     registry: AdapterRegistry,
+    router: Router,
     trajectories: TrajectoryStore,
     jobs: JobStore,
     providers: ProviderPool,
@@ -75,7 +77,7 @@ def work_of(
         trainers=trainers,
     )
     return {
-        "run_task": Serves(lease, RunTask(providers, registry, trajectories, sandbox)),
+        "run_task": Serves(lease, RunTask(providers, registry, router, trajectories, sandbox)),
         "distill": Trains(lease, Distill(config, registry, trajectories, trainers, jobs)),
         "evaluate": ServesAfterTraining(
             lease, evaluate.prepare, evaluate, lambda job: bool(job.params.get("folds"))
