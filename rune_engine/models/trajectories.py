@@ -46,6 +46,9 @@ class TrajectoryDraft(Model):
         default=None, description="The adapter that was loaded while the attempts were made."
     )
     source: Literal["recorded", "agent_loop"] = "recorded"
+    workspace: Annotated[str, StringConstraints(max_length=4096)] | None = Field(
+        default=None, description="The absolute folder that its code imports from, while it ran."
+    )
 
 
 class Trajectory(TrajectoryDraft):

@@ -11,6 +11,7 @@ import sqlite3
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rune_engine.database import Database, utc_now
 from rune_engine.errors import TrajectoryForgottenError, TrajectoryNotFoundError
@@ -150,6 +151,16 @@ class TrajectoryStore:
         with self._database.snapshot() as connection:
             rows = connection.execute(queries.held_out(conditions), [*conditions.values(), limit])
             return queries.whole(connection, rows)
+
+    def workspace_of(self, trajectory: Trajectory) -> Path | None:
+        """The folder that code for its task may import from: its own, else its project's newest.
+
+        None where none was told, or none of them is there any more.
+        """
+        known = self._database.query(queries.WORKSPACES, [trajectory.project_id, MAX_PAGE])
+        told = [trajectory.workspace, *(row[0] for row in known)]
+        folders = (Path(each) for each in dict.fromkeys(told) if each is not None)
+        return next((each for each in folders if each.is_absolute() and each.is_dir()), None)
 
     def count_distillable(self, project_id: str) -> int:
         """How many trajectories of a project a distillation would learn from."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,6 +67,7 @@ def test_a_trajectory_comes_back_as_it_was_recorded(store: TrajectoryStore) -> N
         held_out=True,
         adapter_id="a-1",
         source="agent_loop",
+        workspace="/src/alpha",
     )
     stored, duplicate = store.record(given)
     assert not duplicate
@@ -277,3 +279,20 @@ def test_a_pass_in_the_candidates_own_process_teaches_only_when_it_is_confirmed(
 def test_a_pass_that_its_own_verdict_denies_does_not_teach(store: TrajectoryStore) -> None:
     store.record(draft(attempts=[attempt(verdict={"kind": "infra", "message": "no room"})]))
     assert store.distillable("alpha") == []
+
+
+def test_a_task_runs_where_its_session_ran_or_where_its_project_lies_now(
+    store: TrajectoryStore, tmp_path: Path
+) -> None:
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    gone, old, new = (str(tmp_path / name) for name in ("gone", "old", "new"))
+    untold, _ = store.record(draft("untold"))
+    assert store.workspace_of(untold) is None
+    first, _ = store.record(draft("first", workspace=old))
+    store.record(draft("second", workspace=new))
+    moved, _ = store.record(draft("third", workspace=gone))
+    foreign, _ = store.record(draft("fourth", project_id="beta", workspace="relative"))
+    assert store.workspace_of(first) == tmp_path / "old"
+    assert store.workspace_of(untold) == store.workspace_of(moved) == tmp_path / "new"
+    assert store.workspace_of(foreign) is None
