@@ -51,9 +51,7 @@ def read(folder: Path) -> Lived:
         registry = AdapterRegistry(database, config)
         adapters = registry.list_all()
         return Lived(
-            days=[
-                json.loads(file.read_text()) for file in sorted((folder / "days").glob("*.json"))
-            ],
+            days=_days(folder / "days"),
             events=sorted(_events(EventLog(database)), key=lambda event: event.seq),
             jobs={f"{kind} {status}": count for kind, status, count in database.query(_JOBS)},
             learnt={
