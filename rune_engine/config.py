@@ -83,6 +83,23 @@ class ConsolidationSettings(BaseModel):
     fast_min_new: int = Field(default=1, ge=1, description="As min_new, before such an update.")
 
 
+class EvaluationDefaults(BaseModel):
+    """How adapters are judged, and what their fitness follows from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    alpha: float = Field(
+        default=0.7, ge=0, le=1, description="Weight of the pass rate; the rest: generalization."
+    )
+    fewest_tasks: int = Field(
+        default=5, ge=1, description="Decided held-out tasks below which there is no fitness."
+    )
+    out_of_domain_tasks: int = Field(
+        default=20, ge=0, description="Tasks of other domains that an adapter must not harm."
+    )
+    at_once: int = Field(default=8, ge=1, description="Tasks asked and run at the same time.")
+
+
 class ServingSettings(BaseModel):
     """Which back-end runs the base model, and what it may use."""
 
@@ -151,6 +168,7 @@ class RuneConfig(BaseSettings):
     )
     sandbox: SandboxLimits = SandboxLimits()
     consolidation: ConsolidationSettings = ConsolidationSettings()
+    evaluation: EvaluationDefaults = EvaluationDefaults()
     exclusive: Literal["auto", "always", "never"] = Field(
         default="auto",
         description="Whether serving sleeps while a trainer runs; auto: where both would share "

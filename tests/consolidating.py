@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from engine_support import ADD_TESTS, RIGHT, base_model_folder, draft
+from engine_support import ADD_TESTS, BY_HELD_OUT_TASKS, RIGHT, base_model_folder, draft
 
 from rune_engine.client import EngineClient
 from rune_engine.config import RuneConfig, load_config
@@ -41,6 +41,7 @@ def consolidating_config(
         base_model=str(model),
         idle_seconds=idle_seconds,
         exclusive=exclusive,
+        evaluation=BY_HELD_OUT_TASKS,
         consolidation={**CALM, **changes},
     )
 

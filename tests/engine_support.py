@@ -29,11 +29,16 @@ SCRIPT = [
 ]
 
 
+BY_HELD_OUT_TASKS = {"out_of_domain_tasks": 0, "alpha": 1.0, "fewest_tasks": 1}
+"""A script has no answer to generated tasks, so that fitness is the pass rate here."""
+
+
 def scripted_config(folder: Path, **overrides: Any) -> RuneConfig:
     """A home in `folder` whose base model answers from `SCRIPT`; its engine goes when idle."""
     script = folder / "script.json"
     script.write_text(json.dumps(SCRIPT), encoding="utf-8")
-    given = {"idle_seconds": 60.0, "base_model": f"scripted:{script}", **overrides}
+    given = {"idle_seconds": 60.0, "base_model": f"scripted:{script}"}
+    given |= {"evaluation": BY_HELD_OUT_TASKS, **overrides}
     return load_config(home=folder / "home", **given)
 
 
@@ -63,7 +68,7 @@ def draft(number: int = 0, **changes: Any) -> TrajectoryDraft:
     given = {
         "project_id": "shop",
         "task_description": f"Add two numbers, {number}.",
-        "attempts": [Attempt(generated_code="def add(a, b): ...", tests_passed=True)],
+        "attempts": [Attempt(generated_code="def add(a, b): return a + b", tests_passed=True)],
         "outcome": "success",
         "session_id": f"session-{number}",
     }

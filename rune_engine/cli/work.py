@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -27,12 +27,17 @@ def evaluate(
     job = _run(lambda client: client.evaluate(params), wait)
     if job.result is not None:
         result = EvaluateResult.model_validate(job.result)
-        rows = result.model_dump(exclude={"per_task"}).items()
+        rows = result.model_dump(exclude={"per_task", "settings"}).items()
         print_table((), ((name, str(value)) for name, value in rows))
         print_table(
-            ("task", "with adapter", "base alone"),
+            ("task", "group", "with adapter", "base alone"),
             (
-                (task.trajectory_id, _word(task.with_adapter), _word(task.with_base))
+                (
+                    task.trajectory_id or task.task[:12],
+                    task.group,
+                    _words(task.with_adapter),
+                    _words(task.with_base),
+                )
                 for task in result.per_task
             ),
         )
@@ -64,5 +69,9 @@ def _run(submit: Callable[[EngineClient], Awaitable[Job]], wait: bool) -> Job:
     return job
 
 
-def _word(passed: bool | None) -> str:
-    return {True: "passed", False: "failed", None: "no verdict"}[passed]
+def _words(verdicts: Sequence[bool | None]) -> str:
+    words = {True: "passed", False: "failed", None: "no verdict"}
+    if len(verdicts) == 1:
+        return words[verdicts[0]]
+    counts = ((verdicts.count(verdict), word) for verdict, word in words.items())
+    return ", ".join(f"{count} {word}" for count, word in counts if count)

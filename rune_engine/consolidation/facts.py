@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from rune_engine.consolidation.policy import Facts, Failure, Learnt, Lesson, Scope
+from rune_engine.evaluation.near import groups
 from rune_engine.models import FAST_METHODS
 
 FAST, TRAINED = "fast", "trained"
@@ -111,19 +113,35 @@ def failures(asked: Sequence[Asked]) -> list[Failure]:
 
 
 def _lessons(session: Session, fewest: int) -> list[Lesson]:
-    rows = session.connection().execute(text(_LESSONS), {"fewest": fewest})
+    rows = list(session.connection().execute(text(_LESSONS), {"fewest": fewest}))
+    tasks = _tasks(rows)
     return [
         Lesson(
             id=row.id,
             project_id=row.project_id,
             domain=row.domain,
             task_type=row.task_type,
-            task=_task(row.task_description),
+            task=tasks[row.id],
             has_tests=bool(row.has_tests),
             held_out=bool(row.held_out),
         )
         for row in rows
     ]
+
+
+def _tasks(rows: Sequence[Any]) -> dict[str, str]:
+    """By trajectory's id: a hash of its task, or of the first one of its project that is near it.
+
+    What is nearly the same is the same task, so that it is learnt from or kept back as one.
+    """
+    projects: dict[str, list[Any]] = defaultdict(list)
+    for row in rows:
+        projects[row.project_id].append(row)
+    found = {}
+    for own in projects.values():
+        for row, first in zip(own, groups([r.task_description for r in own]), strict=True):
+            found[row.id] = _task(own[first].task_description)
+    return found
 
 
 def _task(description: str) -> str:

@@ -32,7 +32,8 @@ class Lesson:
     domain: str
     task_type: str
     task: str
-    """A hash of the task's text: two trajectories of one task share it."""
+    """What tells the task from another: trajectories of one task share it, and so do those whose
+    tasks are nearly the same (`evaluation.near`)."""
     has_tests: bool
     held_out: bool = False
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import comb
 from typing import Any
+
+from rune_engine.evaluation.intervals import sign_test
 
 FEWEST_TASKS = 5
 BEYOND_CHANCE = 0.05
@@ -90,14 +91,3 @@ def _compare(new: Measured, old: Measured, fewest: int) -> tuple[str | None, str
         return None, f"Both stay: {counts} is too little to tell them apart.", facts
     loser = old.adapter_id if wins > losses else new.adapter_id
     return loser, f"{loser} goes: {counts}.", facts
-
-
-def sign_test(wins: int, losses: int) -> float:
-    """The exact two-sided p-value that as uneven a split is chance (McNemar's test, exact).
-
-    See McNemar 1947, "Note on the sampling error of the difference between correlated
-    proportions or percentages"; tasks on which both did the same do not count.
-    """
-    n = wins + losses
-    tail = sum(comb(n, k) for k in range(min(wins, losses) + 1))
-    return min(1.0, 2.0 * tail / float(2**n))

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any
 
+from rune_engine.evaluation.intervals import Estimate, estimate
 from rune_engine.experiments.adapters import Made
 from rune_engine.experiments.conditions import Condition
-from rune_engine.experiments.intervals import Estimate, estimate
 from rune_engine.experiments.sampling import Answered
 
 Figures = dict[str, Any]

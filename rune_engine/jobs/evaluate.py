@@ -1,49 +1,64 @@
 """The `evaluate` job: what an adapter is worth, on tasks that it was not trained on.
 
-Each task is put to the model once with the adapter and once without, and the sandbox judges both.
-Every verdict is a step that is done once, so an interrupted evaluation goes on where it was. What
-is generated here is not stored: it is no session to learn from.
+Each task is put to the model with the adapter and without, on the same draws, and the sandbox
+judges both. Every task is a step that is done once on either side, so an interrupted evaluation
+goes on where it was. What is generated here is not stored: it is no session to learn from. What
+was found is a row, in one transaction with the adapter's fitness.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from functools import partial
-from itertools import islice
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
-from rune_engine.database import utc_now
-from rune_engine.errors import ContextTooLongError, TrajectoryNotFoundError
+import rune_engine
+from rune_engine.config import RuneConfig
+from rune_engine.database import Database, utc_now
+from rune_engine.evaluation.choosing import Chooser, Workspaces
+from rune_engine.evaluation.conclusion import Weighing, conclude
+from rune_engine.evaluation.measuring import Keep, Verdicts, measure, together
+from rune_engine.evaluation.out_of_domain import generated_tasks
+from rune_engine.evaluation.outcomes import Remembered
+from rune_engine.evaluation.predicting import predictions
+from rune_engine.evaluation.records import EvaluationStore
+from rune_engine.evaluation.suites import load_suite
+from rune_engine.evaluation.tasks import HeldOutTask
 from rune_engine.inference.factory import ProviderPool
 from rune_engine.inference.provider import AdapterRef, InferenceProvider
 from rune_engine.jobs.progress import Report
+from rune_engine.jobs.steps import Steps
 from rune_engine.jobs.store import JobStore
 from rune_engine.jobs.submission import check_evaluate
 from rune_engine.models import (
+    NO_ADAPTER,
     AdapterInfo,
     EvaluatedTask,
     EvaluateParams,
     EvaluateResult,
+    EvaluationSettings,
     Job,
-    RunTaskParams,
-    Trajectory,
-    TrajectoryDraft,
 )
-from rune_engine.registry import AdapterRegistry
-from rune_engine.sandbox.sandbox import Sandbox
+from rune_engine.registry import AdapterRegistry, lifecycle
+from rune_engine.sandbox.sandbox import Sandbox, runner_sha256
 from rune_engine.trajectories import TrajectoryStore
 
+_SAMPLING_TEMPERATURE = 0.8
+_SCRIPTED = "scripted"
+"""A script may have changed since, under the same name."""
 
-class NotKept:
-    """Takes the place of the trajectory store: what is recorded is gone."""
 
-    def record(
-        self, draft: TrajectoryDraft, *, trajectory_id: str | None = None
-    ) -> tuple[Trajectory, bool]:
-        """The trajectory as it would have been stored."""
-        given = draft.model_dump(exclude={"session_id"})
-        own = {"id": trajectory_id or "not-kept", "session_id": "not-kept", "content_hash": ""}
-        return Trajectory(**given, **own, created_at=utc_now()), False
+@dataclass(frozen=True, slots=True)
+class _Evaluation:
+    """One job's subject and settings; without an adapter it is of the base model alone."""
+
+    params: EvaluateParams
+    adapter: AdapterInfo | None
+    ref: AdapterRef | None
+    provider: InferenceProvider
+    settings: EvaluationSettings
 
 
 class Evaluate:
@@ -51,151 +66,250 @@ class Evaluate:
 
     def __init__(
         self,
+        config: RuneConfig,
+        database: Database,
         providers: ProviderPool,
+        *,
         registry: AdapterRegistry,
         trajectories: TrajectoryStore,
         sandbox: Sandbox,
         jobs: JobStore,
     ) -> None:
+        self._config = config
+        self._database = database
         self._providers = providers
         self._registry = registry
         self._trajectories = trajectories
+        self._evaluations = EvaluationStore(database)
+        self._chooser = Chooser(database, registry, trajectories)
         self._sandbox = sandbox
         self._jobs = jobs
 
     async def __call__(self, job: Job, report: Report) -> EvaluateResult:
-        params = EvaluateParams.model_validate(job.params)
-        provider = self._providers.get(params.base_model)
-        adapter = await asyncio.to_thread(
-            check_evaluate, params, provider.base_model_id, self._registry, self._trajectories
-        )
+        asked = await asyncio.to_thread(self._asked, EvaluateParams.model_validate(job.params))
         steps = self._jobs.steps(job)
-        ids = await steps.run("tasks", lambda: asyncio.to_thread(self._choose, params, adapter))
-        judged: list[EvaluatedTask] = []
-        for number, trajectory_id in enumerate(ids, 1):
-            report((number - 1) / len(ids), f"task {number} of {len(ids)}")
-            judge = partial(self._judge, trajectory_id, params, provider)
-            done = await steps.run(trajectory_id, judge)
-            if done is not None:
-                judged.append(EvaluatedTask.model_validate(done))
-        result = _result(adapter, judged)
-        await asyncio.to_thread(self._keep, job.id, result)
+        report(0.0, "choosing tasks")
+        tasks = await self._tasks(job.id, asked, steps)
+        sides = await self._measure(tasks, asked, steps, report)
+        result = self._result(job.id, asked, tasks, *sides)
+        return await asyncio.to_thread(self._keep, job.id, asked, result)
+
+    def _asked(self, params: EvaluateParams) -> _Evaluation:
+        provider = self._providers.get(params.base_model)
+        adapter = check_evaluate(params, provider.base_model_id, self._registry, self._trajectories)
+        ref = None if adapter is None else self._registry.verified_ref(adapter.id)
+        settings = self._settings(params, provider, ref)
+        return _Evaluation(params, adapter, ref, provider, settings)
+
+    def _settings(
+        self, params: EvaluateParams, provider: InferenceProvider, ref: AdapterRef | None
+    ) -> EvaluationSettings:
+        defaults, temperature = self._config.evaluation, params.temperature
+        if temperature is None:
+            temperature = 0.0 if params.samples == 1 else _SAMPLING_TEMPERATURE
+        outside = params.out_of_domain_tasks
+        if params.suite is not None or params.criterion != "tests":
+            outside = 0
+        return EvaluationSettings(
+            criterion=params.criterion,
+            suite=None if params.suite is None else _sha256(Path(params.suite)),
+            provider=provider.name,
+            temperature=temperature,
+            out_of_domain_tasks=defaults.out_of_domain_tasks if outside is None else outside,
+            alpha=defaults.alpha,
+            fewest_tasks=defaults.fewest_tasks,
+            adapter_sha256=ref.sha256 if ref else "",
+            rune_version=rune_engine.__version__,
+            **params.model_dump(include={"samples", "seed", "max_tokens", "max_tasks"}),
+        )
+
+    # --- which tasks ----------------------------------------------------------------------------
+
+    async def _tasks(self, job_id: str, asked: _Evaluation, steps: Steps) -> list[HeldOutTask]:
+        params = asked.params
+        if params.suite is not None:
+            return await asyncio.to_thread(_suite_tasks, params)
+        assert asked.adapter is not None
+        if params.criterion == "pbb":
+            return await self._predictions(asked, steps)
+        chosen = await steps.run("tasks", lambda: asyncio.to_thread(self._choose, asked))
+        held_out = await asyncio.to_thread(
+            lambda: [
+                *self._chooser.tasks(chosen["held_out"], "held_out", self._workspaces(params)),
+                *self._chooser.tasks(chosen["elsewhere"], "out_of_domain", self._last_workspace),
+            ]
+        )
+        worlds = self._config.jobs_path / job_id / "worlds"
+        return [*held_out, *generated_tasks(chosen["generated"], worlds, params.seed)]
+
+    def _choose(self, asked: _Evaluation) -> dict[str, object]:
+        """Ids of trajectories, and how many tasks are generated: outside the adapter's domain half
+        are other projects' own, as far as there are any."""
+        params, adapter, outside = asked.params, asked.adapter, asked.settings.out_of_domain_tasks
+        assert adapter is not None
+        if params.trajectory_ids is not None:
+            held_out = self._chooser.named(params.trajectory_ids, params.max_tasks)
+        else:
+            held_out = self._chooser.held_out(adapter, params.max_tasks)
+        elsewhere = self._chooser.elsewhere(adapter, outside // 2, params.seed)
+        generated = outside - len(elsewhere)
+        return {"held_out": held_out, "elsewhere": elsewhere, "generated": generated}
+
+    async def _predictions(self, asked: _Evaluation, steps: Steps) -> list[HeldOutTask]:
+        assert asked.adapter is not None
+        adapter, params = asked.adapter, asked.params
+
+        async def find() -> list[dict[str, object]]:
+            taught = await asyncio.to_thread(self._chooser.taught, adapter)
+            workspace = self._workspaces(params)(adapter.project_id)
+            found = await predictions(taught, self._sandbox, workspace=workspace, seed=params.seed)
+            return [asdict(task) for task in found[: params.max_tasks]]
+
+        return [HeldOutTask(**fields) for fields in await steps.run("predictions", find)]
+
+    def _workspaces(self, params: EvaluateParams) -> Workspaces:
+        if params.workspace is None:
+            return self._last_workspace
+        workspace = Path(params.workspace)
+        return lambda _project_id: workspace
+
+    def _last_workspace(self, project_id: str) -> Path | None:
+        """Where the project was when its last task was solved, if it still is there."""
+        named = self._jobs.last_workspace(project_id)
+        return Path(named) if named is not None and Path(named).is_dir() else None
+
+    # --- what becomes of them -------------------------------------------------------------------
+
+    async def _measure(
+        self, tasks: Sequence[HeldOutTask], asked: _Evaluation, steps: Steps, report: Report
+    ) -> tuple[Mapping[str, Verdicts], Mapping[str, Verdicts]]:
+        """Every task's verdicts, with the adapter and without."""
+        settings, done = asked.settings, 0
+        sides = [None] if asked.ref is None else [None, asked.ref]
+
+        def one_more() -> None:
+            nonlocal done
+            done += 1
+            all_of_it = len(sides) * len(tasks)
+            report(done / all_of_it, f"{done} of {all_of_it} tasks, on either side")
+
+        found = await together(
+            [
+                measure(
+                    tasks,
+                    side,
+                    provider=asked.provider,
+                    sandbox=self._sandbox,
+                    samples=settings.samples,
+                    temperature=settings.temperature,
+                    seed=settings.seed,
+                    max_tokens=settings.max_tokens,
+                    at_once=self._config.evaluation.at_once,
+                    keep=steps,
+                    remember=self._remembered(asked, steps) if side is None else None,
+                    on_task=one_more,
+                )
+                for side in sides
+            ]
+        )
+        return (found[1] if len(found) > 1 else {}), found[0]
+
+    def _remembered(self, asked: _Evaluation, steps: Steps) -> Keep | None:
+        if asked.provider.name == _SCRIPTED:
+            return None
+        serving = self._config.serving.model_dump_json()
+        run_as = f"{asked.provider.name} {serving} {runner_sha256()}"
+        return Remembered(self._database, steps, run_as)
+
+    def _result(
+        self,
+        job_id: str,
+        asked: _Evaluation,
+        tasks: Sequence[HeldOutTask],
+        with_adapter: Mapping[str, Verdicts],
+        with_base: Mapping[str, Verdicts],
+    ) -> EvaluateResult:
+        per_task = [
+            EvaluatedTask(
+                task=each.task,
+                group=each.group,
+                trajectory_id=each.trajectory_id,
+                with_adapter=with_adapter.get(each.task, []),
+                with_base=with_base[each.task],
+            )
+            for each in {each.task: each for each in tasks}.values()
+        ]
+        settings = asked.settings
+        weighing = Weighing(settings.alpha, settings.fewest_tasks)
+        no_fitness = self._no_fitness(asked)
+        return EvaluateResult(
+            evaluation_id=job_id,
+            adapter_id=asked.adapter.id if asked.adapter else NO_ADAPTER,
+            base_model_id=asked.provider.base_model_id,
+            samples_per_task=settings.samples,
+            settings=settings,
+            created_at=utc_now(),
+            per_task=per_task,
+            **conclude(per_task, weighing, asked.params.pass_at, no_fitness),
+        )
+
+    def _no_fitness(self, asked: _Evaluation) -> str | None:
+        """Why no fitness follows from this evaluation."""
+        params = asked.params
+        if params.suite is not None:
+            return "Measured on a suite, whose tasks are not its project's: no fitness follows."
+        if params.criterion == "pbb":
+            return "Measured by predicting programs that it was taught: no fitness follows."
+        assert asked.adapter is not None
+        learnt = self._registry.learnt_from(asked.adapter.id)
+        taught = [each for each in params.trajectory_ids or () if learnt.get(each) == "trained"]
+        if taught:
+            return f"Measured on {len(taught)} tasks that it was trained on: no fitness follows."
+        return None
+
+    def _keep(self, job_id: str, asked: _Evaluation, result: EvaluateResult) -> EvaluateResult:
+        """Write it down, once, and the adapter's fitness where there is one.
+
+        Too little for a fitness leaves one that there is as it was; where there was none, the pass
+        rate is written down without.
+        """
+        adapter = asked.adapter
+        measured = result.pass_rate is not None and self._no_fitness(asked) is None
+        with self._evaluations.writing() as session:
+            if known := self._evaluations.find(session, result.evaluation_id):
+                return known
+            project_id = adapter.project_id if adapter else None
+            self._evaluations.add(session, result, project_id=project_id, caused_by=job_id)
+            if adapter is None or not measured:
+                return result
+            if result.evaluated or lifecycle.get(session, adapter.id).fitness_score is None:
+                lifecycle.measure(
+                    session,
+                    adapter.id,
+                    pass_rate=result.pass_rate,
+                    fitness_score=result.fitness,
+                    tasks=result.tasks - result.undecided,
+                    out_of_domain_tasks=result.out_of_domain_tasks - result.out_of_domain_undecided,
+                    samples_per_task=result.samples_per_task,
+                    caused_by=job_id,
+                )
         return result
 
-    def _choose(self, params: EvaluateParams, adapter: AdapterInfo) -> list[str]:
-        """The ids of the tasks to judge by; each task once, none without tests."""
-        if params.trajectory_ids is not None:
-            found = [self._trajectories.get(each) for each in params.trajectory_ids]
-            return [t.id for t in islice(_distinct(found), params.max_tasks)]
-        roles = self._registry.learnt_from(adapter.id)
-        kept_back = self._existing(each for each, role in roles.items() if role == "kept_back")
-        trained = self._existing(each for each, role in roles.items() if role == "trained")
-        level = adapter.hierarchy_level
-        held_out = self._trajectories.held_out(
-            adapter.project_id,
-            None if level == "project" else adapter.domain,
-            adapter.task_type if level == "task" else None,
-            limit=2 * params.max_tasks,
+
+def _suite_tasks(params: EvaluateParams) -> list[HeldOutTask]:
+    assert params.suite is not None
+    workspace = None if params.workspace is None else Path(params.workspace)
+    return [
+        HeldOutTask(
+            description=each.task_description,
+            tests=each.test_suite,
+            reference=each.reference_solution,
+            workspace=workspace,
         )
-        known = {t.task_description for t in trained}
-        fresh = (t for t in (*kept_back, *held_out) if t.task_description not in known)
-        return [t.id for t in islice(_distinct(fresh), params.max_tasks)]
-
-    def _existing(self, ids: Iterable[str]) -> list[Trajectory]:
-        return [t for t in map(self._find, ids) if t is not None]
-
-    def _find(self, trajectory_id: str) -> Trajectory | None:
-        try:
-            return self._trajectories.get(trajectory_id)
-        except TrajectoryNotFoundError:
-            return None
-
-    async def _judge(
-        self, trajectory_id: str, params: EvaluateParams, provider: InferenceProvider
-    ) -> dict[str, object] | None:
-        """One task's verdicts; None when it was forgotten meanwhile."""
-        task = await asyncio.to_thread(self._find, trajectory_id)
-        if task is None:
-            return None
-        ref = await asyncio.to_thread(self._registry.verified_ref, params.adapter_id)
-        return EvaluatedTask(
-            trajectory_id=trajectory_id,
-            with_adapter=await self._passes(task, params, provider, ref),
-            with_base=await self._passes(task, params, provider, None),
-        ).model_dump()
-
-    async def _passes(
-        self,
-        task: Trajectory,
-        params: EvaluateParams,
-        provider: InferenceProvider,
-        adapter: AdapterRef | None,
-    ) -> bool | None:
-        # Imported at the first task, as in `run_task`.
-        from rune_engine.agent.graph import run_task
-
-        try:
-            solved = await run_task(
-                RunTaskParams(
-                    task_description=task.task_description,
-                    test_suite=task.test_suite,
-                    project_id=task.project_id,
-                    max_attempts=1,
-                    max_tokens=params.max_tokens,
-                    temperature=0.0,
-                    seed=params.seed,
-                ),
-                provider=provider,
-                sandbox=self._sandbox,
-                trajectories=NotKept(),
-                adapter=adapter,
-                adapter_reason="It is being evaluated.",
-                on_progress=lambda _done, _doing: None,
-            )
-        except ContextTooLongError:
-            return None
-        return solved.attempts[-1].tests_passed
-
-    def _keep(self, job_id: str, result: EvaluateResult) -> None:
-        """Write the adapter's fitness down; what nobody could measure changes nothing.
-
-        The score is the pass rate alone so far; generalization will count when it is measured.
-        """
-        if result.pass_rate is not None:
-            self._registry.update_fitness(
-                result.adapter_id,
-                result.pass_rate,
-                result.pass_rate,
-                tasks=result.tasks - result.undecided,
-                samples_per_task=1,
-                caused_by=job_id,
-            )
-
-
-def _distinct(trajectories: Iterable[Trajectory]) -> Iterable[Trajectory]:
-    """Those that have tests, each task once."""
-    seen: set[tuple[str, str]] = set()
-    for trajectory in trajectories:
-        task = (trajectory.task_description, trajectory.test_suite)
-        if trajectory.test_suite.strip() and task not in seen:
-            seen.add(task)
-            yield trajectory
-
-
-def _result(adapter: AdapterInfo, judged: Sequence[EvaluatedTask]) -> EvaluateResult:
-    decided = [
-        task for task in judged if task.with_adapter is not None and task.with_base is not None
+        for each in load_suite(Path(params.suite), params.max_tasks)
     ]
-    return EvaluateResult(
-        adapter_id=adapter.id,
-        base_model_id=adapter.base_model_id,
-        tasks=len(judged),
-        undecided=len(judged) - len(decided),
-        pass_rate=_rate([task.with_adapter for task in decided]),
-        base_pass_rate=_rate([task.with_base for task in decided]),
-        per_task=list(judged),
-    )
 
 
-def _rate(verdicts: Sequence[bool | None]) -> float | None:
-    return sum(verdict is True for verdict in verdicts) / len(verdicts) if verdicts else None
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -7,14 +7,14 @@ out what was decided, and decides nothing twice. Knows nothing of how adapters a
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from typing import Literal
 
 from rune_engine.errors import TrajectoryNotFoundError
+from rune_engine.evaluation.conclusion import outcomes_of, rate
+from rune_engine.evaluation.records import EvaluationStore
 from rune_engine.events import EventLog
 from rune_engine.evolution.compare import Decision, Measured, decide
 from rune_engine.jobs.progress import Report
-from rune_engine.jobs.store import JobStore
 from rune_engine.models import AdapterInfo, EvolveParams, EvolveResult, Job, LifecycleEvent
 from rune_engine.registry import AdapterFilter, AdapterRegistry
 from rune_engine.trajectories import TrajectoryStore
@@ -29,12 +29,12 @@ class Evolve:
         self,
         registry: AdapterRegistry,
         trajectories: TrajectoryStore,
-        jobs: JobStore,
+        evaluations: EvaluationStore,
         events: EventLog,
     ) -> None:
         self._registry = registry
         self._trajectories = trajectories
-        self._jobs = jobs
+        self._evaluations = evaluations
         self._events = events
 
     async def __call__(self, job: Job, report: Report) -> EvolveResult:
@@ -80,25 +80,26 @@ class Evolve:
 
     def _measured(self, adapter_id: str, side: Literal["with_adapter", "with_base"]) -> Measured:
         """The last measurement, without tasks that the adapter was trained on, that have no
-        verdict, or that were forgotten meanwhile."""
-        result = self._jobs.last_evaluation(adapter_id)
+        verdict on both sides, or that were forgotten meanwhile."""
+        result = self._evaluations.latest(adapter_id)
         learnt = self._registry.learnt_from(adapter_id)
+        decided = outcomes_of(result.per_task) if result else {}
         outcomes: dict[str, bool] = {}
         for judged in result.per_task if result else ():
-            verdict, task = getattr(judged, side), self._task(judged.trajectory_id)
-            if verdict is None or task is None or learnt.get(judged.trajectory_id) == "trained":
+            own = judged.trajectory_id
+            if judged.task not in decided or learnt.get(own or "") == "trained":
                 continue
-            outcomes[task] = verdict
+            if own is not None and not self._exists(own):
+                continue
+            outcomes[judged.task] = rate(getattr(judged, side)) == 1.0
         return Measured(adapter_id, outcomes)
 
-    def _task(self, trajectory_id: str) -> str | None:
-        """What tells a task from another: two trajectories may be of the same one."""
+    def _exists(self, trajectory_id: str) -> bool:
         try:
-            found = self._trajectories.get(trajectory_id)
+            self._trajectories.get(trajectory_id)
         except TrajectoryNotFoundError:
-            return None
-        text = "\0".join((found.task_description, found.test_suite))
-        return hashlib.sha256(text.encode()).hexdigest()
+            return False
+        return True
 
     def _incumbents(self, adapter: AdapterInfo) -> list[AdapterInfo]:
         """The other adapters in use that cover the same, made for the same base model."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -22,21 +23,23 @@ class Steps:
     def __init__(self, database: Database, job: Job) -> None:
         self._database = database
         self._job = job
+        self._doing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def run(self, name: str, work: Callable[[], Awaitable[Any]]) -> Any:
         """What the step `name` answered before, or what `work` answers now.
 
         Args:
-            name: unique within the job.
+            name: unique within the job; who asks for the same at the same time waits for it.
             work: its result is JSON-ready. It runs again when it was interrupted.
 
         Raises:
             StaleAttemptError: the job was taken up by somebody else meanwhile.
         """
-        done = await asyncio.to_thread(self._read, name)
-        if done is None:
-            done = json.dumps(await work())
-            await asyncio.to_thread(self._write, name, done)
+        async with self._doing[name]:
+            done = await asyncio.to_thread(self._read, name)
+            if done is None:
+                done = json.dumps(await work())
+                await asyncio.to_thread(self._write, name, done)
         return json.loads(done)
 
     def _read(self, name: str) -> str | None:

@@ -20,7 +20,7 @@ from rune_engine.errors import ConflictError, InvalidInputError
 from rune_engine.jobs.claims import Claims
 from rune_engine.jobs.records import JobRecord, find, storable, with_key
 from rune_engine.jobs.times import AT_ONCE, LONGEST_DELAY, as_text
-from rune_engine.models import FINISHED, EvaluateResult, Job, JobKind, JobStatus
+from rune_engine.models import FINISHED, Job, JobKind, JobStatus
 
 MAX_PAGE = 500
 MAX_ATTEMPTS = 3
@@ -160,17 +160,16 @@ class JobStore(Claims):
             found = session.exec(query.limit(min(max(limit, 1), MAX_PAGE)))
             return [record.to_job() for record in found]
 
-    def last_evaluation(self, adapter_id: str) -> EvaluateResult | None:
-        """What the last measurement of an adapter found; None where none has succeeded."""
-        query = select(JobRecord).where(
-            JobRecord.kind == "evaluate",
-            JobRecord.status == "succeeded",
-            func.json_extract(JobRecord.params, "$.adapter_id") == adapter_id,
+    def last_workspace(self, project_id: str) -> str | None:
+        """The folder that the last task of a project's which named one may import from."""
+        named = func.json_extract(JobRecord.params, "$.workspace")
+        query = select(named).where(
+            JobRecord.project_id == project_id, JobRecord.kind == "run_task"
         )
-        query = query.order_by(col(JobRecord.finished_at).desc()).limit(1)
+        query = query.where(named.is_not(None)).order_by(col(JobRecord.created_at).desc())
         with self._database.reading() as session:
-            record = session.exec(query).first()
-            return None if record is None else EvaluateResult.model_validate(record.to_job().result)
+            found = session.exec(query.limit(1)).first()
+            return None if found is None else str(found)
 
     def unfinished(self) -> list[Job]:
         """Every queued or running job, oldest first."""

@@ -16,6 +16,7 @@ from rune_engine.inference.provider import AdapterRef
 from rune_engine.jobs.methods import check_method
 from rune_engine.model_store.resolve import resolve_trainable
 from rune_engine.models import (
+    NO_ADAPTER,
     AdapterInfo,
     DistillParams,
     EvaluateParams,
@@ -91,8 +92,8 @@ def check_evaluate(
     base_model_id: str,
     registry: AdapterRegistry,
     trajectories: TrajectoryStore,
-) -> AdapterInfo:
-    """Check what an evaluation names.
+) -> AdapterInfo | None:
+    """Check what an evaluation names; None where it is of the base model alone.
 
     Raises:
         AdapterNotFoundError: there is no adapter of that id.
@@ -100,7 +101,25 @@ def check_evaluate(
         AdapterCorruptedError: its files are not what was stored.
         AdapterBaseModelMismatchError: it was made for another base model.
         TrajectoryNotFoundError: a trajectory was named that does not exist.
+        InvalidInputError: the suite cannot be read, the workspace is no folder, or there is nothing
+            to judge by.
     """
+    if params.workspace is not None:
+        _check_workspace(params.workspace)
+    if params.suite is not None:
+        _check_readable(params.suite, "Give a suite's absolute path.")
+    if max(params.pass_at, default=1) > params.samples:
+        raise InvalidInputError(
+            f"pass@{max(params.pass_at)} cannot be estimated from {params.samples} samples a task.",
+            next_step="Ask for at least as many samples.",
+        )
+    if params.adapter_id == NO_ADAPTER:
+        if params.suite is None or params.criterion != "tests":
+            raise InvalidInputError(
+                "Without an adapter there is nothing to judge by but a suite's tests.",
+                next_step="Name an adapter, or a suite.",
+            )
+        return None
     adapter = registry.retrieve_by_id(params.adapter_id)
     _check_made_for(registry.verified_ref(adapter.id), base_model_id)
     for trajectory_id in params.trajectory_ids or ():
@@ -114,7 +133,11 @@ def check_import(params: ImportParams) -> None:
     Raises:
         InvalidInputError: the path is not an absolute one of a readable file.
     """
-    path = Path(params.path)
+    _check_readable(params.path, "Give a JSON Lines file's absolute path.")
+
+
+def _check_readable(file: str, next_step: str) -> None:
+    path = Path(file)
     try:
         if path.is_absolute() and path.is_file():
             path.open("rb").close()
@@ -122,9 +145,7 @@ def check_import(params: ImportParams) -> None:
         problem = "is not an absolute path of a file"
     except (OSError, ValueError) as error:
         problem = f"cannot be read: {error}"
-    raise InvalidInputError(
-        f"{params.path[:200]!r} {problem}.", next_step="Give a JSON Lines file's absolute path."
-    )
+    raise InvalidInputError(f"{file[:200]!r} {problem}.", next_step=next_step)
 
 
 def find_base_model(params: DistillParams, config: RuneConfig) -> BaseModelFolder:

@@ -96,41 +96,6 @@ class DistillResult(Model):
     )
 
 
-class EvaluateParams(Model):
-    """By which tasks one adapter is judged, against the base model alone.
-
-    Without `trajectory_ids`: what was kept back when it was trained, and what its project holds
-    out, at most `max_tasks` of them.
-    """
-
-    adapter_id: Identifier
-    trajectory_ids: list[Identifier] | None = None
-    base_model: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
-    max_tasks: Annotated[int, Field(ge=1, le=1000)] = 100
-    max_tokens: Annotated[int, Field(ge=1, le=8192)] = 512
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
-
-
-class EvaluatedTask(Model):
-    """One task's verdicts; None where none was reached, which is not a failure."""
-
-    trajectory_id: str
-    with_adapter: bool | None
-    with_base: bool | None
-
-
-class EvaluateResult(Model):
-    """How an `evaluate` job ended. The rates are over the tasks that were decided on both sides."""
-
-    adapter_id: str
-    base_model_id: str
-    tasks: int
-    undecided: int
-    pass_rate: float | None
-    base_pass_rate: float | None
-    per_task: list[EvaluatedTask]
-
-
 class ImportParams(Model):
     """A file of this machine, by its absolute path: one `TrajectoryDraft` a line, as JSON."""
 

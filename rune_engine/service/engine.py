@@ -18,6 +18,7 @@ from rune_engine.config import RuneConfig
 from rune_engine.consolidation.consolidator import Consolidator
 from rune_engine.database import Database, open_database
 from rune_engine.errors import BaseModelNotFoundError
+from rune_engine.evaluation.records import EvaluationStore
 from rune_engine.events import EventLog
 from rune_engine.forgetting import Forgetting
 from rune_engine.inference.factory import ProviderPool
@@ -81,6 +82,7 @@ class Engine:
         self.registry = AdapterRegistry(database, config)
         self.trajectories = TrajectoryStore(database)
         self.consent = Consent(database)
+        self.evaluations = EvaluationStore(database)
         self.jobs = JobStore(database)
         self.forgetting = Forgetting(database, config)
         self.providers = ProviderPool(config)
@@ -89,6 +91,7 @@ class Engine:
         self.lease = AcceleratorLease(self.providers, self.events, config.exclusive)
         work = work_of(
             config,
+            database,
             registry=self.registry,
             trajectories=self.trajectories,
             jobs=self.jobs,
@@ -239,7 +242,7 @@ class Engine:
         return await self._enqueue("distill", params, **options)
 
     async def submit_evaluate(self, params: EvaluateParams, **options: Unpack[JobOptions]) -> Job:
-        """Queue an evaluation of an adapter by tasks that it was not trained on."""
+        """Queue an evaluation: by tasks that the adapter was not trained on, or by a suite."""
         provider = self.providers.get(params.base_model)
         adapter = await asyncio.to_thread(
             submission.check_evaluate,
@@ -248,7 +251,8 @@ class Engine:
             self.registry,
             self.trajectories,
         )
-        options.setdefault("project_id", adapter.project_id)
+        if adapter is not None:
+            options.setdefault("project_id", adapter.project_id)
         return await self._enqueue("evaluate", params, **options)
 
     async def submit_import(self, params: ImportParams, **options: Unpack[JobOptions]) -> Job:

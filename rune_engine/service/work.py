@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from rune_engine.config import RuneConfig
+from rune_engine.database import Database
+from rune_engine.evaluation.records import EvaluationStore
 from rune_engine.events import EventLog
 from rune_engine.inference.factory import ProviderPool
 from rune_engine.jobs.distill import Distill
@@ -33,6 +35,7 @@ CAPACITY: dict[JobKind, int] = {
 
 def work_of(
     config: RuneConfig,
+    database: Database,
     *,
     registry: AdapterRegistry,
     trajectories: TrajectoryStore,
@@ -47,7 +50,18 @@ def work_of(
     return {
         "run_task": Serves(lease, RunTask(providers, registry, trajectories, sandbox)),
         "distill": Trains(lease, Distill(config, registry, trajectories, trainers, jobs)),
-        "evaluate": Serves(lease, Evaluate(providers, registry, trajectories, sandbox, jobs)),
-        "evolve": Evolve(registry, trajectories, jobs, events),
+        "evaluate": Serves(
+            lease,
+            Evaluate(
+                config,
+                database,
+                providers,
+                registry=registry,
+                trajectories=trajectories,
+                sandbox=sandbox,
+                jobs=jobs,
+            ),
+        ),
+        "evolve": Evolve(registry, trajectories, EvaluationStore(database), events),
         "import": ImportFile(config, trajectories, jobs),
     }

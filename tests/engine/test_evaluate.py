@@ -27,7 +27,7 @@ from rune_engine.trajectories import TrajectoryStore
 
 WRONG = "```python\ndef add(a, b):\n    return a - b\n```"
 ADAPTER = "judged"
-OTHER = Attempt(generated_code="def add(*numbers): ...", tests_passed=True)
+OTHER = Attempt(generated_code="def add(*numbers): return sum(numbers)", tests_passed=True)
 
 
 class Bench:
@@ -106,7 +106,7 @@ async def test_an_adapter_is_judged_by_what_was_kept_back_and_held_out(
     per_task = {each["trajectory_id"]: each for each in job.result["per_task"]}
     assert len(per_task) == 2 and kept in per_task, "each task once, with tests, not trained on"
     assert held in per_task or held_before in per_task
-    assert (per_task[kept]["with_adapter"], per_task[kept]["with_base"]) == (True, False)
+    assert (per_task[kept]["with_adapter"], per_task[kept]["with_base"]) == ([True], [False])
     assert (job.result["pass_rate"], job.result["base_pass_rate"]) == (1.0, 0.5)
     assert (job.result["tasks"], job.result["undecided"]) == (2, 0)
     adapter = await client.get_adapter(ADAPTER)
@@ -148,7 +148,7 @@ async def test_a_killed_evaluation_goes_on_with_the_task_it_was_at(
     assert job.result is not None, job.error
     assert (job.attempt, job.result["tasks"]) == (2, 2)
     verdicts = [(each["with_adapter"], each["with_base"]) for each in job.result["per_task"]]
-    assert verdicts == [(True, True), (True, False)]
+    assert verdicts == [([True], [True]), ([True], [False])]
 
 
 async def test_an_evaluation_that_could_only_fail_is_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ from engine_support import ADD_TESTS, draft
 
 from rune_engine.config import RuneConfig
 from rune_engine.database import Database
+from rune_engine.evaluation.conclusion import Weighing, conclude
+from rune_engine.evaluation.records import EvaluationStore
+from rune_engine.evaluation.tasks import task_of
 from rune_engine.events import EventLog
 from rune_engine.jobs.evolve import Evolve
 from rune_engine.jobs.store import JobStore
-from rune_engine.models import EvaluateParams, EvaluateResult, EvolveParams, EvolveResult
+from rune_engine.models import EvaluatedTask, EvaluateResult, EvolveParams, EvolveResult
 from rune_engine.registry import AdapterDraft, AdapterRegistry
 from rune_engine.trajectories import TrajectoryStore
 
@@ -27,6 +31,7 @@ class House:
         self.registry = AdapterRegistry(database, config)
         self.trajectories = TrajectoryStore(database)
         self.jobs = JobStore(database)
+        self.evaluations = EvaluationStore(database)
         self.events = EventLog(database)
         drafts = [draft(number, test_suite=ADD_TESTS) for number in range(8)]
         self.tasks = [self.trajectories.record(each)[0].id for each in drafts]
@@ -40,27 +45,28 @@ class House:
 
     def measure(self, name: str, solved: int, base: int, tasks: int = 8) -> None:
         """A measurement by which an adapter, and the base model, solved the first tasks."""
-        job = self.jobs.enqueue("evaluate", EvaluateParams(adapter_id=name))
-        claimed = self.jobs.claim("1/2/3/4", ["evaluate"])
-        assert claimed is not None and claimed.id == job.id
         per_task = [
-            {"trajectory_id": task, "with_adapter": n < solved, "with_base": n < base}
+            EvaluatedTask(
+                task=task_of(self.trajectories.get(task)).task,
+                trajectory_id=task,
+                with_adapter=[n < solved],
+                with_base=[n < base],
+            )
             for n, task in enumerate(self.tasks[:tasks])
         ]
         result = EvaluateResult(
+            evaluation_id=str(uuid.uuid4()),
             adapter_id=name,
             base_model_id="tiny",
-            tasks=tasks,
-            undecided=0,
-            pass_rate=solved / tasks,
-            base_pass_rate=base / tasks,
-            per_task=per_task,  # type: ignore[arg-type]
+            per_task=per_task,
+            **conclude(per_task, Weighing()),
         )
-        self.jobs.succeed(claimed, result.model_dump(mode="json"))
+        with self.evaluations.writing() as session:
+            self.evaluations.add(session, result)
 
     async def evolve(self, name: str) -> EvolveResult:
         job = self.jobs.enqueue("evolve", EvolveParams(adapter_id=name))
-        work = Evolve(self.registry, self.trajectories, self.jobs, self.events)
+        work = Evolve(self.registry, self.trajectories, self.evaluations, self.events)
         return await work(job, lambda _fraction, _message: None)
 
     def in_use(self) -> set[str]:

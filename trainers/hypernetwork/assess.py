@@ -26,7 +26,7 @@ from torch import Tensor
 
 import base_models
 from base_models.hypernetworks import FOLDER
-from rune_engine.experiments.intervals import estimate
+from rune_engine.evaluation.intervals import estimate
 from trainers.closed_form.distill import solve_for
 from trainers.closed_form.gathering import Gathered
 from trainers.closed_form.settings import ClosedFormSettings

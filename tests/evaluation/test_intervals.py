@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rune_engine.experiments.intervals import estimate
+from rune_engine.evaluation.intervals import estimate
 
 
 def test_tasks_that_all_come_out_alike_leave_no_width() -> None:
