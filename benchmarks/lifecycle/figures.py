@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.lifecycle.policies import BASE, FAST, FIXED, RUNE, poisoned_by
 from benchmarks.lifecycle.reading import Lived, count, promotions, widened
 from benchmarks.lifecycle.worlds import ARMS, POISONS, Arm, World
-from rune_engine.experiments.intervals import Estimate, estimate
+from rune_engine.evaluation.intervals import Estimate, estimate
 
 MOST_HARM = 0.03
 """The most Pass@1 that poisoned sessions may cost."""

@@ -136,7 +136,9 @@ class Evaluate:
         held_out = await asyncio.to_thread(
             lambda: [
                 *self._chooser.tasks(chosen["held_out"], "held_out", self._workspaces(params)),
-                *self._chooser.tasks(chosen["elsewhere"], "out_of_domain", self._last_workspace),
+                *self._chooser.tasks(
+                    chosen["elsewhere"], "out_of_domain", self._trajectories.last_workspace
+                ),
             ]
         )
         worlds = self._config.jobs_path / job_id / "worlds"
@@ -169,14 +171,9 @@ class Evaluate:
 
     def _workspaces(self, params: EvaluateParams) -> Workspaces:
         if params.workspace is None:
-            return self._last_workspace
+            return self._trajectories.last_workspace
         workspace = Path(params.workspace)
         return lambda _project_id: workspace
-
-    def _last_workspace(self, project_id: str) -> Path | None:
-        """Where the project was when its last task was solved, if it still is there."""
-        named = self._jobs.last_workspace(project_id)
-        return Path(named) if named is not None and Path(named).is_dir() else None
 
     # --- what becomes of them -------------------------------------------------------------------
 

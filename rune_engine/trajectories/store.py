@@ -152,14 +152,13 @@ class TrajectoryStore:
             rows = connection.execute(queries.held_out(conditions), [*conditions.values(), limit])
             return queries.whole(connection, rows)
 
-    def workspace_of(self, trajectory: Trajectory) -> Path | None:
-        """The folder that code for its task may import from: its own, else its project's newest.
+    def last_workspace(self, project_id: str) -> Path | None:
+        """Where a project's code lies: the newest folder that a trajectory of it names.
 
-        None where none was told, or none of them is there any more.
+        None where none was named, or none of them is there any more.
         """
-        known = self._database.query(queries.WORKSPACES, [trajectory.project_id, MAX_PAGE])
-        told = [trajectory.workspace, *(row[0] for row in known)]
-        folders = (Path(each) for each in dict.fromkeys(told) if each is not None)
+        known = self._database.query(queries.WORKSPACES, [project_id, MAX_PAGE])
+        folders = (Path(each) for each in dict.fromkeys(row[0] for row in known))
         return next((each for each in folders if each.is_absolute() and each.is_dir()), None)
 
     def count_distillable(self, project_id: str) -> int:

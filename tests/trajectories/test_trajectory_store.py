@@ -281,18 +281,15 @@ def test_a_pass_that_its_own_verdict_denies_does_not_teach(store: TrajectoryStor
     assert store.distillable("alpha") == []
 
 
-def test_a_task_runs_where_its_session_ran_or_where_its_project_lies_now(
+def test_a_project_lies_where_its_newest_trajectory_says_that_is_still_right(
     store: TrajectoryStore, tmp_path: Path
 ) -> None:
     for name in ("old", "new"):
         (tmp_path / name).mkdir()
-    gone, old, new = (str(tmp_path / name) for name in ("gone", "old", "new"))
-    untold, _ = store.record(draft("untold"))
-    assert store.workspace_of(untold) is None
-    first, _ = store.record(draft("first", workspace=old))
-    store.record(draft("second", workspace=new))
-    moved, _ = store.record(draft("third", workspace=gone))
-    foreign, _ = store.record(draft("fourth", project_id="beta", workspace="relative"))
-    assert store.workspace_of(first) == tmp_path / "old"
-    assert store.workspace_of(untold) == store.workspace_of(moved) == tmp_path / "new"
-    assert store.workspace_of(foreign) is None
+    store.record(draft("untold"))
+    assert store.last_workspace("alpha") is None
+    for name in ("old", "new", "gone"):
+        store.record(draft(name, workspace=str(tmp_path / name)))
+    store.record(draft("elsewhere", project_id="beta", workspace="relative"))
+    assert store.last_workspace("alpha") == tmp_path / "new"
+    assert store.last_workspace("beta") is None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
@@ -13,6 +13,6 @@ depends_on = None
 def upgrade() -> None:
     op.execute("ALTER TABLE trajectories ADD COLUMN workspace TEXT")
     op.execute(
-        "CREATE INDEX trajectories_by_workspace ON trajectories (project_id, created_at)"
+        "CREATE INDEX trajectories_by_workspace ON trajectories (project_id, created_at, id)"
         " WHERE workspace IS NOT NULL"
     )
