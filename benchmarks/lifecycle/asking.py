@@ -50,6 +50,15 @@ class Answers:
         """A policy's answers, by the task's key."""
         return {task: one for (name, task), one in self._found.items() if name == policy}
 
+    def same(self, task: str, adapter: str) -> dict[str, Any] | None:
+        """What the task was answered with the same adapter, under whatever policy.
+
+        Answers are greedy, so that asking again would find the same.
+        """
+        wanted = None if adapter == NONE else adapter
+        found = (one for (_, key), one in self._found.items() if key == task)
+        return next((one for one in found if one["adapter_id"] == wanted), None)
+
     @property
     def policies(self) -> list[str]:
         return list(dict.fromkeys(policy for policy, _ in self._found))
@@ -86,7 +95,11 @@ async def ask(
 
     async with asyncio.TaskGroup() as group:
         for task in answers.missing(policy, tasks):
-            group.create_task(one(task))
+            known = answers.same(task.key, adapter_of(task))
+            if known is None:
+                group.create_task(one(task))
+            else:
+                answers.add({**known, "policy": policy})
 
 
 async def _run(engine: Engine, task: FinalTask, workspace: str, adapter: str) -> dict[str, Any]:

@@ -30,12 +30,14 @@ SCHEDULE: dict[str, Any] = {
     "max_load": None,
     "on_battery": True,
     "min_free_memory_bytes": 0,
-    "min_trajectories": 6,
-    "fast_min_new": 4,
-    "min_new": 18,
+    "min_trajectories": 8,
+    "fast_min_new": 6,
+    "min_new": 22,
 }
-"""No waiting, and few trainings: a project is trained directly once, when 18 of its sessions are
-new, and a group of its tasks seldom; it is updated without training after every fourth session."""
+"""No waiting, and few trainings: a project is trained directly once, when 22 of its sessions are
+new, and a group of its tasks seldom; it is updated without training after every sixth session."""
+OUT_OF_DOMAIN_TASKS = 10
+"""By which an evaluation sees whether an adapter harms other work; fewer than by default."""
 
 _LOOK_SECONDS = 0.1
 _CALM_SECONDS = 1.5
@@ -50,6 +52,7 @@ def arm_config(home: Path, *, schedule: bool) -> RuneConfig:
         base_model="rune-nano",
         model_threads=1,
         consolidation=SCHEDULE if schedule else {"enabled": False},
+        evaluation={"out_of_domain_tasks": OUT_OF_DOMAIN_TASKS},
     )
 
 
