@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Report = Callable[[float, float, str], Awaitable[None]]
 """`await report(progress, total, message)`."""
 
+WAIT_SECONDS = 50.0
+"""Default wait for a job: clients commonly give a request up, and so cancel it, after 60."""
 LONGEST_POLL_SECONDS = 20.0
 CANCEL_SECONDS = 5.0
 """How long an ending call waits for the engine to take its cancellation."""

@@ -10,6 +10,7 @@ from rune_engine.models import (
     MAX_ATTEMPTS_PER_TRAJECTORY,
     NAME_PATTERN,
     Attempt,
+    Criterion,
     DistillMethod,
     Identifier,
     Name,
@@ -108,6 +109,39 @@ Method = Annotated[
 LearningRate = Annotated[float, Field(gt=0, le=1, description="The optimizer's peak step size.")]
 
 AdapterId = Annotated[Identifier, Field(description="The id that `list_adapters` shows.")]
+OtherAdapter = Annotated[Identifier, Field(description="The id of the one to compare it with.")]
+JudgedBy = Annotated[
+    list[Identifier],
+    Field(description="Exactly these trajectories' tasks; those kept back when left out."),
+]
+SuitePath = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=4096),
+    Field(description="Absolute path of a suite in HumanEval's or MBPP's format, instead."),
+]
+CriterionName = Annotated[
+    Criterion,
+    Field(
+        description="tests: write code that passes. pbb: predict what programs that it was taught"
+        " give for inputs that were not shown."
+    ),
+]
+Samples = Annotated[int, Field(ge=1, le=200, description="Answers per task, on either side.")]
+SamplingTemperature = Annotated[
+    float, Field(ge=0.0, le=2.0, description="0 for one answer per task, 0.8 for more, by default.")
+]
+PassAt = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=200)], ...],
+    Field(min_length=1, description="Which k of Pass@k; at most the number of samples."),
+]
+MaxTasks = Annotated[int, Field(ge=1, le=1000, description="Held-out tasks at most.")]
+OutOfDomainTasks = Annotated[
+    int,
+    Field(ge=0, le=1000, description="Tasks outside its domain, which show what it harms."),
+]
+MeasureNow = Annotated[
+    bool, Field(description="False only looks up what was measured before, and starts nothing.")
+]
 JobId = Annotated[Identifier, Field(description="A job's id, as `run_task` or `distill` gave it.")]
 IncludeArchived = Annotated[bool, Field(description="Also show adapters that are archived.")]
 Offset = Annotated[

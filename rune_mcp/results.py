@@ -12,7 +12,9 @@ from rune_engine.errors import RuneError, TrainingError, from_envelope
 from rune_engine.models import (
     FINISHED,
     Attempt,
+    Comparison,
     DistillResult,
+    EvaluateResult,
     Job,
     JobKind,
     JobStatus,
@@ -50,6 +52,25 @@ class Distillation(Model):
     result: DistillResult | None = Field(description="Null until the status is `succeeded`.")
 
 
+class Evaluation(Model):
+    """What `evaluate_adapter` answers: what was found, or the job that is still at it."""
+
+    job_id: str
+    status: JobStatus
+    message: str
+    result: EvaluateResult | None = Field(
+        description="Null until the status is `succeeded`; without `per_task`."
+    )
+
+
+class AdapterComparison(Model):
+    """What `compare_adapters` answers."""
+
+    result: Comparison
+    job_id: str | None = Field(description="Of the last measurement that was started, if any.")
+    message: str
+
+
 class JobReport(Model):
     """Where a job stands."""
 
@@ -58,8 +79,8 @@ class JobReport(Model):
     status: JobStatus
     progress: float = Field(ge=0.0, le=1.0)
     message: str
-    result: TaskResult | DistillResult | None = Field(
-        description="A task's or a distillation's result; null until the status is `succeeded`."
+    result: TaskResult | DistillResult | EvaluateResult | None = Field(
+        description="A task's, a distillation's or an evaluation's; null until it `succeeded`."
     )
     error: JobError | None = Field(description="Set when the status is `failed`.")
     attempt: int = Field(description="How often it was started; above 1 after a crash.")
@@ -80,6 +101,18 @@ def distillation(job: Job) -> Distillation:
     )
 
 
+def evaluation(job: Job) -> Evaluation:
+    return Evaluation(
+        job_id=job.id, status=job.status, message=_message(job), result=_evaluate_result(job)
+    )
+
+
+def comparison(found: Comparison, job: Job | None) -> AdapterComparison:
+    """`job` is the last measurement that was started for it."""
+    message = found.verdict if job is None or job.status in FINISHED else _message(job)
+    return AdapterComparison(result=found, job_id=job and job.id, message=message)
+
+
 def job_report(job: Job) -> JobReport:
     return JobReport(
         job_id=job.id,
@@ -87,7 +120,7 @@ def job_report(job: Job) -> JobReport:
         status=job.status,
         progress=job.progress,
         message=job.message,
-        result=_task_result(job) if job.kind == "run_task" else _distill_result(job),
+        result=_task_result(job) or _distill_result(job) or _evaluate_result(job),
         error=JobError.model_validate(job.error) if job.error else None,
         attempt=job.attempt,
         created_at=job.created_at,
@@ -125,6 +158,13 @@ def _distill_result(job: Job) -> DistillResult | None:
     if job.kind != "distill" or job.result is None:
         return None
     return DistillResult.model_validate(job.result)
+
+
+def _evaluate_result(job: Job) -> EvaluateResult | None:
+    """Without the verdicts of every task, which `rune eval --json` shows."""
+    if job.kind != "evaluate" or job.result is None:
+        return None
+    return EvaluateResult.model_validate({**job.result, "per_task": []})
 
 
 def _short(attempt: Attempt) -> Attempt:

@@ -25,14 +25,12 @@ from rune_engine.models import (
     TrajectoryDraft,
 )
 from rune_mcp import parameters as p
-from rune_mcp.following import run_job
+from rune_mcp.following import WAIT_SECONDS, run_job
+from rune_mcp.judging import JudgingTools
 from rune_mcp.results import Distillation, JobReport, TaskRun, distillation, job_report, task_run
 
 if TYPE_CHECKING:
     from rune_engine.client import EngineClient
-
-WAIT_SECONDS = 50.0
-"""Default wait for a job: clients commonly give a request up, and so cancel it, after 60."""
 
 
 async def _project_id(given: str) -> str:
@@ -63,11 +61,8 @@ class Engine:
             self._client = None
 
 
-class Tools:
+class Tools(JudgingTools):
     """One method a tool; its docstring is what the agent reads."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
 
     async def run_task(
         self,
@@ -230,6 +225,8 @@ TOOLS = {
     "list_adapters": ("List adapters", _READS),
     "get_adapter": ("Show an adapter", _READS),
     "distill": ("Distill trajectories into an adapter", _ADDS),
+    "evaluate_adapter": ("Measure an adapter", _ADDS),
+    "compare_adapters": ("Compare two adapters", _ADDS),
     "get_job": ("Show a job", _READS),
     "cancel_job": ("Cancel a job", _STOPS),
     "memory_status": ("Show the memory's status", _READS),

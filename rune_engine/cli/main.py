@@ -24,7 +24,7 @@ COMMANDS = {
     "distill": "memory:distill",
     "project": "project:project",
     "forget": "forget:forget",
-    "evaluate": "work:evaluate",
+    "eval": "evaluate:evaluate",
     "history": "history:history",
     "doctor": "doctor:doctor",
     "backup": "data:backup",

@@ -63,7 +63,7 @@ class Chooser:
             adapter.task_type if level == "task" else None,
             limit=2 * most,
         )
-        found = self._not_taught(adapter, [*kept_back, *held_out])
+        found = self.not_taught(adapter, [*kept_back, *held_out])
         return [str(task.trajectory_id) for task in islice(distinct(map(task_of, found)), most)]
 
     def named(self, ids: Iterable[str], most: int) -> list[str]:
@@ -71,7 +71,7 @@ class Chooser:
         tasks = distinct(map(task_of, map(self._trajectories.get, ids)))
         return [str(task.trajectory_id) for task in islice(tasks, most)]
 
-    def elsewhere(self, adapter: AdapterInfo, most: int, seed: int) -> list[str]:
+    def elsewhere(self, adapter: AdapterInfo, most: int) -> list[str]:
         """Ids of up to `most` trajectories of other projects and domains, one a task."""
         values = {
             "project_id": adapter.project_id,
@@ -82,8 +82,8 @@ class Chooser:
         with self._database.reading() as session:
             rows = session.connection().execute(text(_ELSEWHERE), values)
             ids = list(rows.scalars())
-        random.Random(seed).shuffle(ids)
-        found = self._not_taught(adapter, self.existing(ids[: 2 * most]))
+        random.Random(0).shuffle(ids)
+        found = self.not_taught(adapter, self.existing(ids[: 2 * most]))
         return [str(task.trajectory_id) for task in islice(distinct(map(task_of, found)), most)]
 
     def taught(self, adapter: AdapterInfo) -> list[Trajectory]:
@@ -101,9 +101,10 @@ class Chooser:
         """Those that are stored, in the order given."""
         return [found for found in map(self._find, ids) if found is not None]
 
-    def _not_taught(
+    def not_taught(
         self, adapter: AdapterInfo, candidates: Sequence[Trajectory]
     ) -> list[Trajectory]:
+        """Those whose task is near to none that the adapter was trained on."""
         taught = [trajectory.task_description for trajectory in self.taught(adapter)]
         near = near_any([each.task_description for each in candidates], taught)
         return [each for each, known in zip(candidates, near, strict=True) if not known]

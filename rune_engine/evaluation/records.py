@@ -37,10 +37,13 @@ class EvaluationRecord(SQLModel, table=True):
 
 
 def kind_of(result: EvaluateResult) -> str:
-    """By what an adapter was judged: its held-out tasks, a suite, or what it predicts."""
-    if result.settings.suite is not None:
+    """By what it was judged: all its held-out tasks, named ones, a suite, or what it predicts."""
+    settings = result.settings
+    if settings.suite is not None:
         return "suite"
-    return HELD_OUT if result.settings.criterion == "tests" else result.settings.criterion
+    if settings.criterion == "pbb":
+        return "pbb"
+    return "named" if settings.named else HELD_OUT
 
 
 class EvaluationStore:

@@ -113,6 +113,7 @@ class Evaluate:
         return EvaluationSettings(
             criterion=params.criterion,
             suite=None if params.suite is None else _sha256(Path(params.suite)),
+            named=params.trajectory_ids is not None,
             provider=provider.name,
             temperature=temperature,
             out_of_domain_tasks=defaults.out_of_domain_tasks if outside is None else outside,
@@ -142,7 +143,7 @@ class Evaluate:
             ]
         )
         worlds = self._config.jobs_path / job_id / "worlds"
-        return [*held_out, *generated_tasks(chosen["generated"], worlds, params.seed)]
+        return [*held_out, *generated_tasks(chosen["generated"], worlds)]
 
     def _choose(self, asked: _Evaluation) -> dict[str, object]:
         """Ids of trajectories, and how many tasks are generated: outside the adapter's domain half
@@ -153,7 +154,7 @@ class Evaluate:
             held_out = self._chooser.named(params.trajectory_ids, params.max_tasks)
         else:
             held_out = self._chooser.held_out(adapter, params.max_tasks)
-        elsewhere = self._chooser.elsewhere(adapter, outside // 2, params.seed)
+        elsewhere = self._chooser.elsewhere(adapter, outside // 2)
         generated = outside - len(elsewhere)
         return {"held_out": held_out, "elsewhere": elsewhere, "generated": generated}
 
@@ -238,7 +239,6 @@ class Evaluate:
         ]
         settings = asked.settings
         weighing = Weighing(settings.alpha, settings.fewest_tasks)
-        no_fitness = self._no_fitness(asked)
         return EvaluateResult(
             evaluation_id=job_id,
             adapter_id=asked.adapter.id if asked.adapter else NO_ADAPTER,
@@ -247,22 +247,8 @@ class Evaluate:
             settings=settings,
             created_at=utc_now(),
             per_task=per_task,
-            **conclude(per_task, weighing, asked.params.pass_at, no_fitness),
+            **conclude(per_task, weighing, asked.params.pass_at, _no_fitness(settings)),
         )
-
-    def _no_fitness(self, asked: _Evaluation) -> str | None:
-        """Why no fitness follows from this evaluation."""
-        params = asked.params
-        if params.suite is not None:
-            return "Measured on a suite, whose tasks are not its project's: no fitness follows."
-        if params.criterion == "pbb":
-            return "Measured by predicting programs that it was taught: no fitness follows."
-        assert asked.adapter is not None
-        learnt = self._registry.learnt_from(asked.adapter.id)
-        taught = [each for each in params.trajectory_ids or () if learnt.get(each) == "trained"]
-        if taught:
-            return f"Measured on {len(taught)} tasks that it was trained on: no fitness follows."
-        return None
 
     def _keep(self, job_id: str, asked: _Evaluation, result: EvaluateResult) -> EvaluateResult:
         """Write it down, once, and the adapter's fitness where there is one.
@@ -271,7 +257,7 @@ class Evaluate:
         rate is written down without.
         """
         adapter = asked.adapter
-        measured = result.pass_rate is not None and self._no_fitness(asked) is None
+        measured = result.pass_rate is not None and _no_fitness(asked.settings) is None
         with self._evaluations.writing() as session:
             if known := self._evaluations.find(session, result.evaluation_id):
                 return known
@@ -291,6 +277,17 @@ class Evaluate:
                     caused_by=job_id,
                 )
         return result
+
+
+def _no_fitness(settings: EvaluationSettings) -> str | None:
+    """Why no fitness follows from such an evaluation."""
+    if settings.suite is not None:
+        return "Measured on a suite, whose tasks are not its project's: no fitness follows."
+    if settings.criterion == "pbb":
+        return "Measured by predicting programs that it was taught: no fitness follows."
+    if settings.named:
+        return "Measured on tasks that the caller chose: no fitness follows."
+    return None
 
 
 def _suite_tasks(params: EvaluateParams) -> list[HeldOutTask]:

@@ -27,6 +27,8 @@ from rune_engine.models.engine import (
 )
 from rune_engine.models.evaluation import (
     NO_ADAPTER,
+    CompareParams,
+    Comparison,
     Criterion,
     Difference,
     EvaluatedTask,
@@ -99,6 +101,8 @@ __all__ = [
     "Because",
     "Check",
     "CheckStatus",
+    "CompareParams",
+    "Comparison",
     "ConsolidationStatus",
     "Criterion",
     "Difference",

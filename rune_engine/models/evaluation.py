@@ -75,6 +75,7 @@ class EvaluationSettings(Model):
 
     criterion: Criterion = "tests"
     suite: str | None = Field(default=None, description="SHA-256 of the suite's file.")
+    named: bool = Field(default=False, description="Whether the caller chose the tasks.")
     provider: str = ""
     samples: int = 1
     temperature: float = 0.0
@@ -121,3 +122,25 @@ class EvaluationPage(Model):
     """The newest first."""
 
     evaluations: list[EvaluateResult]
+
+
+class CompareParams(Model):
+    """Which two adapters to put beside each other."""
+
+    adapter_id: Identifier
+    other_id: Identifier
+
+
+class Comparison(Model):
+    """Two adapters on the held-out tasks that both were measured on, drawn alike."""
+
+    adapter_id: str
+    other_id: str
+    base_model_id: str
+    pass_rate: float | None
+    other_pass_rate: float | None
+    base_pass_rate: float | None
+    difference: Difference | None = Field(description="The first one minus the other.")
+    verdict: str
+    compared: list[str] = Field(description="Trajectories of the tasks that both were measured on.")
+    measurable: list[str] = Field(description="Those of further tasks that both could be.")

@@ -18,6 +18,8 @@ from rune_engine.config import RuneConfig
 from rune_engine.consolidation.consolidator import Consolidator
 from rune_engine.database import Database, open_database
 from rune_engine.errors import BaseModelNotFoundError
+from rune_engine.evaluation.choosing import Chooser
+from rune_engine.evaluation.comparing import compare
 from rune_engine.evaluation.records import EvaluationStore
 from rune_engine.events import EventLog
 from rune_engine.forgetting import Forgetting
@@ -30,6 +32,8 @@ from rune_engine.jobs.store import JobOptions, JobStore
 from rune_engine.jobs.trainer import Trainers
 from rune_engine.models import (
     FINISHED,
+    CompareParams,
+    Comparison,
     DistillParams,
     EngineHealth,
     EvaluateParams,
@@ -225,6 +229,15 @@ class Engine:
         base_model_id = self.providers.get(params.base_model).base_model_id
         return Router(self.registry).retrieve(
             params.project_id, params.domain, params.task_type, base_model_id
+        )
+
+    def compare(self, params: CompareParams) -> Comparison:
+        return compare(
+            params.adapter_id,
+            params.other_id,
+            registry=self.registry,
+            evaluations=self.evaluations,
+            chooser=Chooser(self._database, self.registry, self.trajectories),
         )
 
     async def submit_run_task(self, params: RunTaskParams, **options: Unpack[JobOptions]) -> Job:

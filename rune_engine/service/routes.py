@@ -10,10 +10,13 @@ from pydantic import Field
 from rune_engine.models import (
     AdapterInfo,
     AdapterPage,
+    CompareParams,
+    Comparison,
     ConsolidationStatus,
     DistillParams,
     EngineHealth,
     EvaluateParams,
+    EvaluationPage,
     ForgetParams,
     ForgetReport,
     HistoryPage,
@@ -84,9 +87,19 @@ def list_adapters(
     )
 
 
+@router.post("/adapters/compare")
+def compare_adapters(engine: TheEngine, params: CompareParams) -> Comparison:
+    return engine.compare(params)
+
+
 @router.get("/adapters/{adapter_id}")
 def get_adapter(engine: TheEngine, adapter_id: Identifier) -> AdapterInfo:
     return engine.registry.retrieve_by_id(adapter_id)
+
+
+@router.get("/adapters/{adapter_id}/evaluations")
+def evaluations(engine: TheEngine, adapter_id: Identifier, limit: Limit = 20) -> EvaluationPage:
+    return EvaluationPage(evaluations=engine.evaluations.page(adapter_id, limit=limit))
 
 
 @router.post("/jobs/run_task", status_code=202)

@@ -117,14 +117,14 @@ def test_an_adapter_is_evaluated_and_a_failed_job_repeated(
     AdapterRegistry(database, config).store(adapter_draft(**scope), weights())
     failed = JobStore(database).enqueue("evaluate", {"adapter_id": "nobody"})
     database.close()
-    shown = rune(config, "evaluate", "judged")
+    shown = rune(config, "eval", "judged", "--out-of-domain", "0")
     assert shown.returncode == 0, shown.stderr
-    assert "pass_rate" in shown.stdout and shown.stdout.count("passed") == 2
+    assert "Unevaluated: 1 of 1" in shown.stdout and shown.stdout.count("passed") == 2
     again = rune(config, "jobs", "retry", failed.id)
     assert again.returncode == 0 and again.stdout.strip() != failed.id, again.stderr
     listed = rune(config, "jobs", "list").stdout
     assert "1 of 3" in listed and again.stdout.strip() in listed
-    unknown = rune(config, "evaluate", "nobody")
+    unknown = rune(config, "eval", "nobody")
     assert unknown.returncode == 1 and "nobody" in unknown.stderr
 
 

@@ -25,10 +25,13 @@ TOOLS = {
     "list_adapters",
     "get_adapter",
     "distill",
+    "evaluate_adapter",
+    "compare_adapters",
     "get_job",
     "cancel_job",
     "memory_status",
 }
+CREATE = {"run_task", "distill", "evaluate_adapter", "compare_adapters"}
 READ_ONLY = {"retrieve_adapter", "list_adapters", "get_adapter", "get_job", "memory_status"}
 LIMITS = ("minLength", "maxLength", "pattern", "minimum", "maximum", "exclusiveMinimum", "enum")
 HEAVY = (
@@ -47,7 +50,7 @@ async def _tools(mode: str = "auto") -> dict[str, Tool]:
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_both_protocol_eras_list_the_nine_tools(mode: str) -> None:
+async def test_both_protocol_eras_list_every_tool(mode: str) -> None:
     assert set(await _tools(mode)) == TOOLS
 
 
@@ -58,7 +61,7 @@ async def test_every_tool_has_a_title_and_says_what_it_may_do() -> None:
         assert hints is not None
         assert hints.read_only_hint is (tool.name in READ_ONLY)
         assert hints.destructive_hint is (tool.name == "cancel_job")
-        assert hints.idempotent_hint is (tool.name not in {"run_task", "distill"})
+        assert hints.idempotent_hint is (tool.name not in CREATE)
         assert hints.open_world_hint is False
 
 
