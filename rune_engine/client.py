@@ -19,12 +19,15 @@ from rune_engine.models import (
     AdapterPage,
     CompareParams,
     Comparison,
+    ConsolidateParams,
     ConsolidationStatus,
     DistillParams,
     EngineHealth,
     EvaluateParams,
     EvaluateResult,
     EvaluationPage,
+    EvolutionPlan,
+    EvolveParams,
     ForgetParams,
     ForgetReport,
     HistoryPage,
@@ -40,7 +43,10 @@ from rune_engine.models import (
     RetrievedAdapter,
     RetrieveParams,
     RunTaskParams,
+    SteeringParams,
     TrajectoryDraft,
+    UndoParams,
+    UndoResult,
 )
 from rune_engine.starter import is_listening, require_unix_sockets, start_engine
 
@@ -138,6 +144,42 @@ class EngineClient:
         path = f"/adapters/{_part(adapter_id)}/evaluations"
         answer = await self._call("GET", path, query={"limit": limit})
         return EvaluationPage.model_validate(answer).evaluations
+
+    # --- evolution ------------------------------------------------------------------------------
+
+    async def archive_adapter(self, adapter_id: str, *, reason: str = "") -> AdapterInfo:
+        """Take an adapter out of use; its weights stay."""
+        return await self._steer(adapter_id, "archive", reason)
+
+    async def restore_adapter(self, adapter_id: str, *, reason: str = "") -> AdapterInfo:
+        """Put an archived adapter in use again."""
+        return await self._steer(adapter_id, "restore", reason)
+
+    async def _steer(self, adapter_id: str, what: str, reason: str) -> AdapterInfo:
+        path, body = f"/adapters/{_part(adapter_id)}/{what}", SteeringParams(reason=reason)
+        return AdapterInfo.model_validate(
+            await self._call("POST", path, body=body, repeatable=True)
+        )
+
+    async def plan_evolution(self, params: EvolveParams) -> EvolutionPlan:
+        """What `evolve` would decide of a project now; changes nothing."""
+        answer = await self._call("POST", "/evolve/plan", body=params, repeatable=True)
+        return EvolutionPlan.model_validate(answer)
+
+    async def evolve(self, params: EvolveParams) -> Job:
+        """Queue a look at a project's adapters; `wait_job` tells when it is done."""
+        return Job.model_validate(await self._call("POST", "/jobs/evolve", body=params))
+
+    async def consolidate(self, params: ConsolidateParams) -> Job:
+        """Queue the making of one adapter of several; `wait_job` tells when it is done."""
+        return Job.model_validate(await self._call("POST", "/jobs/consolidate", body=params))
+
+    async def undo(self, event: int) -> UndoResult:
+        """Take a decision back, by the number of its event."""
+        answer = await self._call(
+            "POST", "/evolve/undo", body=UndoParams(event=event), repeatable=True
+        )
+        return UndoResult.model_validate(answer)
 
     # --- projects -------------------------------------------------------------------------------
 

@@ -83,6 +83,41 @@ class ConsolidationSettings(BaseModel):
     fast_min_new: int = Field(default=1, ge=1, description="As min_new, before such an update.")
 
 
+class EvolutionSettings(BaseModel):
+    """Which adapters the engine takes out of use, and which it tries to make one of, by itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    guard: bool = Field(
+        default=True,
+        description="Whether an adapter goes out of use once live tasks say that it does harm.",
+    )
+    guard_alpha: float = Field(
+        default=0.01,
+        gt=0,
+        lt=1,
+        description="The chance that one which does none ever goes by that, at most.",
+    )
+    promote: bool = Field(
+        default=True, description="Whether proven adapters are tried on the next level's tasks."
+    )
+    consolidate: bool = Field(
+        default=True, description="Whether adapters that are alike are tried as one."
+    )
+    least_similarity: float = Field(
+        default=0.2, ge=-1, le=1, description="Of two adapters' weight deltas (cosine), for that."
+    )
+    least_agreement: float = Field(
+        default=0.5, ge=0, le=1, description="Of their outcomes on shared held-out tasks, for that."
+    )
+    max_adapters: int = Field(
+        default=32, ge=1, description="Of a project in use, before long unused ones go."
+    )
+    unused_days: float = Field(
+        default=60.0, ge=0, description="How long is long, for that: days without being used."
+    )
+
+
 class EvaluationDefaults(BaseModel):
     """How adapters are judged, and what their fitness follows from."""
 
@@ -168,6 +203,7 @@ class RuneConfig(BaseSettings):
     )
     sandbox: SandboxLimits = SandboxLimits()
     consolidation: ConsolidationSettings = ConsolidationSettings()
+    evolution: EvolutionSettings = EvolutionSettings()
     evaluation: EvaluationDefaults = EvaluationDefaults()
     exclusive: Literal["auto", "always", "never"] = Field(
         default="auto",

@@ -14,11 +14,13 @@
     │   ├── AdapterBaseModelMismatchError
     │   ├── AdapterUnsupportedError  sound, but not for this back-end
     │   ├── AdapterForgottenError
+    │   ├── MergeRefusedError        these adapters cannot become one
     │   ├── TrajectoryForgottenError
     │   ├── ProjectOptedOutError
     │   ├── EngineRunningError       it must not run for this
     │   ├── PortTakenError           something else listens there
     │   ├── StaleAttemptError        the job has been taken up by somebody else
+    │   ├── OutdatedDecisionError    what it rests on has changed meanwhile
     │   └── NothingToDistillError
     ├── StorageError
     │   ├── AdapterCorruptedError
@@ -134,6 +136,10 @@ class AdapterForgottenError(ConflictError):
     code = "adapter_forgotten"
 
 
+class MergeRefusedError(ConflictError):
+    code = "merge_refused"
+
+
 class TrajectoryForgottenError(ConflictError):
     code = "trajectory_forgotten"
 
@@ -148,6 +154,11 @@ class EngineRunningError(ConflictError):
 
 class PortTakenError(ConflictError):
     code = "port_taken"
+
+
+class OutdatedDecisionError(ConflictError):
+    code = "outdated_decision"
+    retryable = True
 
 
 class StaleAttemptError(ConflictError):

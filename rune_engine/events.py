@@ -45,25 +45,26 @@ def append(
     project_id: str | None = None,
     caused_by: str = "user",
     **payload: Any,
-) -> None:
-    """Add an event to a write transaction.
+) -> int:
+    """Add an event to a write transaction; its `seq`.
 
     Args:
         subject: id of what it is about: an adapter, a project, a session, a job.
         caused_by: "user", "schedule", or the id of the job that decided it.
         payload: JSON-ready facts, such as the numbers behind a decision.
     """
-    session.add(
-        EventRecord(
-            at=utc_now(),
-            kind=kind,
-            subject=subject,
-            project_id=project_id,
-            caused_by=caused_by,
-            payload=json.dumps(payload, sort_keys=True),
-        )
+    record = EventRecord(
+        at=utc_now(),
+        kind=kind,
+        subject=subject,
+        project_id=project_id,
+        caused_by=caused_by,
+        payload=json.dumps(payload, sort_keys=True),
     )
+    session.add(record)
     session.flush()
+    assert record.seq is not None
+    return record.seq
 
 
 def newest(session: Session, subject: str, *kinds: EventKind) -> LifecycleEvent | None:

@@ -143,6 +143,12 @@ MeasureNow = Annotated[
     bool, Field(description="False only looks up what was measured before, and starts nothing.")
 ]
 JobId = Annotated[Identifier, Field(description="A job's id, as `run_task` or `distill` gave it.")]
+Reason = Annotated[
+    str, StringConstraints(max_length=2000), Field(description="Why, for the history.")
+]
+DryRun = Annotated[
+    bool, Field(description="True only tells what would be decided; nothing is changed.")
+]
 IncludeArchived = Annotated[bool, Field(description="Also show adapters that are archived.")]
 Offset = Annotated[
     int, Field(ge=0, description="Where the page begins: the `next_offset` of the page before.")

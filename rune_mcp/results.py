@@ -13,8 +13,12 @@ from rune_engine.models import (
     FINISHED,
     Attempt,
     Comparison,
+    ConsolidateResult,
     DistillResult,
     EvaluateResult,
+    EvolutionPlan,
+    EvolutionStep,
+    EvolveResult,
     Job,
     JobKind,
     JobStatus,
@@ -71,6 +75,17 @@ class AdapterComparison(Model):
     message: str
 
 
+class Evolution(Model):
+    """What `evolve_memory` answers: what was decided, or would be; or the job that is at it."""
+
+    job_id: str | None = Field(description="Null for a dry run.")
+    status: JobStatus | None
+    message: str
+    steps: list[EvolutionStep] = Field(
+        description="The decisions in their order; none until the status is `succeeded`."
+    )
+
+
 class JobReport(Model):
     """Where a job stands."""
 
@@ -79,8 +94,11 @@ class JobReport(Model):
     status: JobStatus
     progress: float = Field(ge=0.0, le=1.0)
     message: str
-    result: TaskResult | DistillResult | EvaluateResult | None = Field(
-        description="A task's, a distillation's or an evaluation's; null until it `succeeded`."
+    result: (
+        TaskResult | DistillResult | EvaluateResult | EvolveResult | ConsolidateResult | None
+    ) = Field(
+        description="A task's, a distillation's, an evaluation's or an evolution's result; null "
+        "until it `succeeded`."
     )
     error: JobError | None = Field(description="Set when the status is `failed`.")
     attempt: int = Field(description="How often it was started; above 1 after a crash.")
@@ -113,6 +131,23 @@ def comparison(found: Comparison, job: Job | None) -> AdapterComparison:
     return AdapterComparison(result=found, job_id=job and job.id, message=message)
 
 
+def evolution(job: Job) -> Evolution:
+    result = _evolve_result(job)
+    return Evolution(
+        job_id=job.id,
+        status=job.status,
+        message=_message(job) if result is None else result.reason,
+        steps=[] if result is None else result.steps,
+    )
+
+
+def planned(plan: EvolutionPlan) -> Evolution:
+    found = f"{len(plan.steps)} decisions would be made" if plan.steps else "Nothing would change"
+    return Evolution(
+        job_id=None, status=None, message=f"{found}; nothing was done.", steps=plan.steps
+    )
+
+
 def job_report(job: Job) -> JobReport:
     return JobReport(
         job_id=job.id,
@@ -120,7 +155,11 @@ def job_report(job: Job) -> JobReport:
         status=job.status,
         progress=job.progress,
         message=job.message,
-        result=_task_result(job) or _distill_result(job) or _evaluate_result(job),
+        result=_task_result(job)
+        or _distill_result(job)
+        or _evaluate_result(job)
+        or _evolve_result(job)
+        or _consolidate_result(job),
         error=JobError.model_validate(job.error) if job.error else None,
         attempt=job.attempt,
         created_at=job.created_at,
@@ -165,6 +204,18 @@ def _evaluate_result(job: Job) -> EvaluateResult | None:
     if job.kind != "evaluate" or job.result is None:
         return None
     return EvaluateResult.model_validate({**job.result, "per_task": []})
+
+
+def _evolve_result(job: Job) -> EvolveResult | None:
+    if job.kind != "evolve" or job.result is None:
+        return None
+    return EvolveResult.model_validate(job.result)
+
+
+def _consolidate_result(job: Job) -> ConsolidateResult | None:
+    if job.kind != "consolidate" or job.result is None:
+        return None
+    return ConsolidateResult.model_validate(job.result)
 
 
 def _short(attempt: Attempt) -> Attempt:

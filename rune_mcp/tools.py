@@ -18,6 +18,7 @@ from rune_engine.models import (
     AdapterInfo,
     AdapterPage,
     DistillParams,
+    EvolveParams,
     MemoryStatus,
     RecordedTrajectory,
     RetrievedAdapter,
@@ -27,7 +28,17 @@ from rune_engine.models import (
 from rune_mcp import parameters as p
 from rune_mcp.following import WAIT_SECONDS, run_job
 from rune_mcp.judging import JudgingTools
-from rune_mcp.results import Distillation, JobReport, TaskRun, distillation, job_report, task_run
+from rune_mcp.results import (
+    Distillation,
+    Evolution,
+    JobReport,
+    TaskRun,
+    distillation,
+    evolution,
+    job_report,
+    planned,
+    task_run,
+)
 
 if TYPE_CHECKING:
     from rune_engine.client import EngineClient
@@ -190,6 +201,39 @@ class Tools(JudgingTools):
         submit, report = lambda: client.distill(params), context.report_progress
         return distillation(await run_job(client, submit, report, wait_seconds))
 
+    async def evolve_memory(
+        self,
+        context: Context[None, Any],
+        project_id: p.ProjectId,
+        dry_run: p.DryRun = False,
+        wait_seconds: p.WaitSeconds = WAIT_SECONDS,
+    ) -> Evolution:
+        """Decides which of a project's adapters stay in use, by what was measured of them.
+
+        Adapters that are no better than the base model or beaten by another are archived, proven
+        ones are tried on wider tasks, similar ones are tried as one. Each decision comes with its
+        numbers, stays in the history and can be taken back; weights are not deleted. Returns the
+        decisions; or, when `wait_seconds` are over first, the job's id for `get_job`.
+        """
+        params = EvolveParams(project_id=await _project_id(project_id))
+        client = self._engine.client
+        if dry_run:
+            return planned(await client.plan_evolution(params))
+        submit, report = lambda: client.evolve(params), context.report_progress
+        return evolution(await run_job(client, submit, report, wait_seconds))
+
+    async def archive_adapter(self, adapter_id: p.AdapterId, reason: p.Reason = "") -> AdapterInfo:
+        """Takes an adapter out of use; its weights stay, and `restore_adapter` brings it back."""
+        return await self._engine.client.archive_adapter(adapter_id, reason=reason)
+
+    async def restore_adapter(self, adapter_id: p.AdapterId, reason: p.Reason = "") -> AdapterInfo:
+        """Puts an archived adapter in use again.
+
+        From then on it is judged only by what is measured after. One that learnt from something
+        that was forgotten stays out.
+        """
+        return await self._engine.client.restore_adapter(adapter_id, reason=reason)
+
     async def get_job(self, job_id: p.JobId) -> JobReport:
         """Shows where a job stands: status, progress, and its result or error once it ended."""
         return job_report(await self._engine.client.get_job(job_id))
@@ -227,6 +271,9 @@ TOOLS = {
     "distill": ("Distill trajectories into an adapter", _ADDS),
     "evaluate_adapter": ("Measure an adapter", _ADDS),
     "compare_adapters": ("Compare two adapters", _ADDS),
+    "evolve_memory": ("Decide which adapters stay in use", _ADDS),
+    "archive_adapter": ("Take an adapter out of use", _ADDS_ONCE),
+    "restore_adapter": ("Put an adapter in use again", _ADDS_ONCE),
     "get_job": ("Show a job", _READS),
     "cancel_job": ("Cancel a job", _STOPS),
     "memory_status": ("Show the memory's status", _READS),

@@ -1,34 +1,50 @@
-"""Carries one distillation out: `python -m trainers JOB.json`.
+"""Carries one job out: `python -m trainers JOB.json`.
 
-Reads a `TrainerJob`, leaves `adapter_model.safetensors` and `adapter_config.json` in the job's
-`output_path` and reports on stdout, one JSON object a line. Runs as a subprocess of the engine and
-ends when its stdin closes.
+A `TrainerJob` is a distillation; `kind` tells a `MergeJob` and a `CompareJob`. What makes an
+adapter leaves `adapter_model.safetensors` and `adapter_config.json` in the job's `output_path`.
+Reports on stdout, one JSON object a line. Runs as a subprocess of the engine and ends when its
+stdin closes.
 """
 
 from __future__ import annotations
 
-from rune_engine.models import TrainerJob, TrainerResult
+import json
+
+from rune_engine.models import CompareJob, MergeJob, Model, TrainerJob
+from trainers.distilling import distill
 from trainers.protocol import Report, run_trainer
 
+Job = TrainerJob | MergeJob | CompareJob
+_KINDS: dict[str, type[MergeJob] | type[CompareJob]] = {"merge": MergeJob, "compare": CompareJob}
 
-def distill(job: TrainerJob, report: Report) -> TrainerResult:
-    """By the job's method; only that one's libraries are imported.
+
+def parse(text: str) -> Job:
+    """The job in a job file.
 
     Raises:
-        RuneError: see the methods' own `distill`.
+        ValueError: it is none.
     """
-    if job.method == "closed_form":
-        from trainers.closed_form.distill import distill as closed_form
+    given = json.loads(text)
+    kind = given.get("kind") if isinstance(given, dict) else None
+    return _KINDS.get(kind or "", TrainerJob).model_validate(given)
 
-        return closed_form(job, report)
-    if job.method == "hypernetwork":
-        from trainers.hypernetwork.distill import distill as hypernetwork
 
-        return hypernetwork(job, report)
-    from trainers.direct import distill as direct
+def carry_out(job: Job, report: Report) -> Model:
+    """What the job's trainer answers.
 
-    return direct(job, report)
+    Raises:
+        RuneError: see the trainers.
+    """
+    if isinstance(job, MergeJob):
+        from trainers.merging.merge import merge
+
+        return merge(job, report)
+    if isinstance(job, CompareJob):
+        from trainers.merging.compare import compare
+
+        return compare(job, report)
+    return distill(job, report)
 
 
 if __name__ == "__main__":
-    run_trainer(distill)
+    run_trainer(carry_out, parse)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import save_file
+from torch.nn.functional import pad
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from rune_engine.extras import require
 from rune_engine.models import AdapterMethod
 from trainers import packed
+from trainers.closed_form.statistics import LowRank
 from trainers.settings import DirectSettings
 
 QUANTISED = frozenset({"qlora", "qdora"})
@@ -132,10 +135,23 @@ def save_update(
         b: [out, rank].
         target: the module's path below `model`, such as `layers.3.mlp.down_proj`.
     """
+    save_updates({f"model.{target}": LowRank(b, a)}, [target], folder, base_model_id)
+
+
+def save_updates(
+    updates: Mapping[str, LowRank], targets: Sequence[str], folder: Path, base_model_id: str
+) -> None:
+    """The same for updates of several modules; those of a lower rank get rows of zeros.
+
+    Args:
+        updates: by the modules' paths within the base model.
+        targets: names that these paths end in.
+    """
+    rank = max(1, *(len(update.a) for update in updates.values()))
     config = LoraConfig(
-        r=len(a),
-        lora_alpha=len(a),
-        target_modules=[target],
+        r=rank,
+        lora_alpha=rank,
+        target_modules=list(targets),
         bias="none",
         task_type="CAUSAL_LM",
         base_model_name_or_path=base_model_id,
@@ -143,8 +159,11 @@ def save_update(
     )
     config.save_pretrained(str(folder))
     _make_canonical(folder / "adapter_config.json")
-    name = f"base_model.model.model.{target}.lora_"
-    weights = {f"{name}A.weight": a.contiguous(), f"{name}B.weight": b.contiguous()}
+    weights = {}
+    for module, update in updates.items():
+        name, more = f"base_model.model.{module}.lora_", rank - len(update.a)
+        weights[f"{name}A.weight"] = pad(update.a, (0, 0, 0, more)).contiguous()
+        weights[f"{name}B.weight"] = pad(update.b, (0, more)).contiguous()
     save_file(weights, folder / "adapter_model.safetensors", {"format": "pt"})
 
 

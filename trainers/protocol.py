@@ -12,13 +12,14 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import torch
 
 from rune_engine.errors import DeviceMemoryError, RuneError, TrainingError
-from rune_engine.models import TrainerJob, TrainerResult
+from rune_engine.models import Model, TrainerJob
 
+Job = TypeVar("Job")
 Report = Callable[[float, str], None]
 """Told how much of a job is done, from 0 to 1, and what it is at."""
 
@@ -62,16 +63,21 @@ def connect() -> Callable[..., None]:
 
 
 def run_trainer(
-    trainer: Callable[[TrainerJob, Report], TrainerResult],
+    trainer: Callable[[Job, Report], Model],
+    parse: Callable[[str], Job] = TrainerJob.model_validate_json,  # type: ignore[assignment]
 ) -> None:
-    """Run `trainer` on the job file named on the command line and report how it ended."""
+    """Run `trainer` on the job file named on the command line and report how it ended.
+
+    Args:
+        parse: the job of a file's text.
+    """
     emit = connect()
 
     def report(fraction: float, message: str) -> None:
         emit("progress", fraction=min(1.0, max(0.0, fraction)), message=message)
 
     try:
-        job = TrainerJob.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
+        job = parse(Path(sys.argv[1]).read_text(encoding="utf-8"))
         emit("result", **trainer(job, report).model_dump())
     except RuneError as error:
         emit("error", **error.to_envelope())

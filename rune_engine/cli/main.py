@@ -26,6 +26,8 @@ COMMANDS = {
     "forget": "forget:forget",
     "eval": "evaluate:evaluate",
     "history": "history:history",
+    "evolve": "evolve:evolve",
+    "merge": "evolve:merge",
     "doctor": "doctor:doctor",
     "backup": "data:backup",
     "restore": "data:restore",

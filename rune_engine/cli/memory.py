@@ -9,6 +9,7 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from rune_engine.cli.engine import Json
+from rune_engine.cli.evolve import archive, restore
 from rune_engine.cli.export import export
 from rune_engine.cli.follow import follow
 from rune_engine.cli.session import (
@@ -136,6 +137,8 @@ def show_adapter(
 
 
 adapters.command("export")(export)
+adapters.command("archive")(archive)
+adapters.command("restore")(restore)
 
 
 def _read_drafts(file: Path) -> list[TrajectoryDraft]:

@@ -17,6 +17,7 @@ from rune_engine import events
 from rune_engine.config import RuneConfig
 from rune_engine.consolidation.facts import FAST, TRAINED, read_asked, read_facts
 from rune_engine.consolidation.following import missing_steps, superseded
+from rune_engine.consolidation.guarding import Guard
 from rune_engine.consolidation.policy import (
     FEWEST_KEPT_BACK,
     FEWEST_TRAINED,
@@ -84,6 +85,7 @@ class Consolidator:
         self._queued = queued
         self._on_crash = on_crash
         self._wake = asyncio.Event()
+        self._guard = Guard(database, config.evolution)
         self._loop = asyncio.get_running_loop()
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
@@ -100,8 +102,14 @@ class Consolidator:
             # Not cancelled: a look that has begun ends with its transaction.
             await asyncio.wait([self._task])
 
-    def wake(self) -> None:
-        """Say that something was recorded, or that a job has ended; from any thread."""
+    def wake(self, tried: str | None = None) -> None:
+        """Say that something was recorded, or that a job has ended; from any thread.
+
+        Args:
+            tried: the project that the local model has tried a task of.
+        """
+        if tried is not None:
+            self._guard.look_at(tried)
         self._loop.call_soon_threadsafe(self._wake.set)
 
     async def seconds_until_due(self) -> float | None:
@@ -141,6 +149,7 @@ class Consolidator:
 
     def _look(self) -> float:
         """Do the next thing, if there is one and it is time; the seconds until the next look."""
+        self._guard()
         if not self._settings.enabled:
             return _NOTHING_DUE_SECONDS
         left = self._hand_on()

@@ -23,6 +23,11 @@ SELECT kind, status, json_extract(params, '$.adapter_id') AS adapter_id FROM job
 WHERE kind IN ('evaluate', 'evolve')
 """
 
+_EVOLVED = """
+SELECT id, project_id FROM adapter_records WHERE source = 'evolution' AND NOT is_archived
+ORDER BY created_at, id
+"""
+
 _IN_USE = """
 SELECT id FROM adapter_records WHERE id IN (SELECT value FROM json_each(:ids)) AND NOT is_archived
 """
@@ -74,8 +79,18 @@ def missing_steps(
                 params = EvaluateParams(adapter_id=one.adapter_id, base_model=one.base_model)
                 steps.append(Step("evaluate", project, params, waits=one.fast))
             elif done["evaluate"] <= FINISHED and not done["evolve"]:
-                steps.append(Step("evolve", project, EvolveParams(adapter_id=one.adapter_id)))
+                steps.append(_judgement(one.adapter_id, project))
+    for row in session.connection().execute(text(_EVOLVED)):
+        # Those that evolution made are measured with the decision that made them.
+        done = seen[row.id]
+        if done["evaluate"] and done["evaluate"] <= FINISHED and not done["evolve"]:
+            steps.append(_judgement(row.id, row.project_id))
     return [step for step in steps if step.kind in kinds]
+
+
+def _judgement(adapter_id: str, project_id: str) -> Step:
+    """Of a new adapter, and then of all that its project has."""
+    return Step("evolve", project_id, EvolveParams(adapter_id=adapter_id, project_id=project_id))
 
 
 def superseded(session: Session, asked: Sequence[Asked]) -> list[Superseded]:

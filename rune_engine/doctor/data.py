@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from rune_engine import events
 from rune_engine.config import RuneConfig
 from rune_engine.database import open_database
-from rune_engine.doctor import files, leftovers, tables
+from rune_engine.doctor import files, leftovers, lineage, tables
 from rune_engine.doctor.findings import DataReport, Finding, Problem, Tools
 from rune_engine.doctor.ground import Ground, is_current, opened
 from rune_engine.errors import EngineRunningError
@@ -27,6 +27,7 @@ _ALWAYS: tuple[Examination, ...] = (tables.damage, leftovers.permissions)
 _OF_ROWS: tuple[Examination, ...] = (
     files.adapters,
     tables.projection,
+    lineage.lineage,
     leftovers.jobs,
     files.unreferred,
     leftovers.statistics,

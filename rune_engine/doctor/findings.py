@@ -23,6 +23,7 @@ FindingKind = Literal[
     "orphan",
     "stray",
     "projection_differs",
+    "lineage_broken",
     "job_stranded",
     "permissions_open",
     "log_left",

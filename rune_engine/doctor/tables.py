@@ -22,7 +22,8 @@ _STATES = (
 )
 _EVENTS = (
     "SELECT subject, kind, payload FROM lifecycle_events WHERE kind IN"
-    " ('adapter_stored', 'adapter_archived', 'adapter_forgotten', 'fitness_measured') ORDER BY seq"
+    " ('adapter_stored', 'adapter_archived', 'adapter_restored', 'adapter_forgotten',"
+    " 'fitness_measured') ORDER BY seq"
 )
 
 
@@ -78,6 +79,9 @@ class _State:
         elif kind == "fitness_measured":
             self.pass_rate = _number(payload.get("pass_rate"))
             self.fitness_score = _number(payload.get("fitness_score"))
+        elif kind == "adapter_restored":
+            # What was forgotten is never restored, whatever an event says.
+            self.archived = self.forgotten_at is not None
         else:
             self.archived = True
             if kind == "adapter_forgotten":

@@ -1,49 +1,40 @@
-"""Keeps a new adapter, or takes it or the ones it beats out of use, by what was measured.
+"""Update: a new adapter is kept, or it or the ones that it replaces go, by what was measured.
 
-Pure functions over each task's outcome. Knows no database and no adapter's files.
+Pure functions over each task's score. Knows no database and no adapter's files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from rune_engine.evaluation.intervals import sign_test
+from rune_engine.evolution.evidence import (
+    BEYOND_CHANCE,
+    FEWEST_TASKS,
+    Decision,
+    Measured,
+    Scores,
+    beats,
+    beside,
+    count,
+    told,
+    total,
+)
 
-FEWEST_TASKS = 5
-BEYOND_CHANCE = 0.05
-"""The largest p-value, two-sided, of a difference that decides."""
-
-Outcomes = Mapping[str, bool]
-"""Whether each task was solved, by the task's id."""
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """An adapter and its outcomes on the tasks it was measured on."""
-
-    adapter_id: str
-    outcomes: Outcomes
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Which adapters go out of use, the reason in a sentence, and the numbers behind it."""
-
-    archive: dict[str, str]
-    reason: str
-    numbers: dict[str, Any]
+__all__ = ["BEYOND_CHANCE", "FEWEST_TASKS", "Decision", "Measured", "decide", "sign_test"]
 
 
 def decide(
-    new: Measured, base: Outcomes, incumbents: Sequence[Measured], *, fewest: int = FEWEST_TASKS
+    new: Measured, base: Scores, incumbents: Sequence[Measured], *, fewest: int = FEWEST_TASKS
 ) -> Decision:
     """What follows from measuring `new`.
 
     A new adapter that solved no more of its tasks than the base model alone goes. Otherwise each
-    incumbent is compared with it on the tasks that both were measured on, and the worse one goes
-    where there are at least `fewest` of those and the difference is beyond chance.
+    incumbent is compared with it on the tasks that both were measured on, where there are at least
+    `fewest` of them: the worse one goes where the difference is beyond chance, and an older one
+    goes, too, where the new one is at least as good. One that beats the base model beyond chance is
+    never replaced by one that does not: `numbers["beats_base"]` tells which it is.
 
     Args:
         base: the base model alone, on the tasks of `new`.
@@ -52,29 +43,41 @@ def decide(
     tasks = sorted(new.outcomes.keys() & base.keys())
     if not tasks:
         return Decision({}, "It was measured on no task, so it stays.", {"tasks": 0})
-    solved, before = sum(new.outcomes[t] for t in tasks), sum(base[t] for t in tasks)
-    numbers: dict[str, Any] = {"tasks": len(tasks), "solved": solved, "base_solved": before}
-    if solved <= before:
-        reason = (
-            f"It solved {solved} of {len(tasks)} tasks kept back from it, the base model alone "
-            f"{before}: it is no better, so it is not served."
-        )
-        return Decision({new.adapter_id: reason}, reason, numbers)
-    compared = [_compare(new, incumbent, fewest) for incumbent in incumbents]
-    archive = {loser: why for loser, why, _ in compared if loser is not None}
-    reason = (
-        f"It solved {solved} of {len(tasks)} tasks kept back from it, the base model alone "
-        f"{before}."
+    against = beside(new.outcomes, base)
+    solved, before = (total({t: side[t] for t in tasks}) for side in (new.outcomes, base))
+    numbers: dict[str, Any] = {
+        "tasks": len(tasks),
+        "solved": solved,
+        "base_solved": before,
+        "beats_base": beats(against),
+        "against_base": told(against),
+    }
+    counts = (
+        f"It solved {count(solved)} of {len(tasks)} tasks kept back from it, the base model alone "
+        f"{count(before)}"
     )
+    if solved <= before:
+        reason = f"{counts}: it is no better, so it is not served."
+        return Decision({new.adapter_id: reason}, reason, numbers)
+    compared = [_compare(new, incumbent, fewest, beats(against)) for incumbent in incumbents]
+    archive = {loser: why for loser, why, _ in compared if loser is not None}
+    if new.adapter_id in archive:
+        # What has lost replaces nobody.
+        archive = {new.adapter_id: archive[new.adapter_id]}
     numbers["incumbents"] = [facts for _, _, facts in compared]
-    return Decision(archive, " ".join([reason, *(why for _, why, _ in compared)]), numbers)
+    unproven = "" if beats(against) else ", which may be chance"
+    return Decision(
+        archive, " ".join([f"{counts}{unproven}.", *(why for _, why, _ in compared)]), numbers
+    )
 
 
-def _compare(new: Measured, old: Measured, fewest: int) -> tuple[str | None, str, dict[str, Any]]:
+def _compare(
+    new: Measured, old: Measured, fewest: int, proven: bool
+) -> tuple[str | None, str, dict[str, Any]]:
     """The loser, if there is one, why, and the numbers."""
     shared = sorted(new.outcomes.keys() & old.outcomes.keys())
-    wins = sum(new.outcomes[t] and not old.outcomes[t] for t in shared)
-    losses = sum(old.outcomes[t] and not new.outcomes[t] for t in shared)
+    wins = sum(new.outcomes[t] > old.outcomes[t] for t in shared)
+    losses = sum(old.outcomes[t] > new.outcomes[t] for t in shared)
     p = sign_test(wins, losses)
     facts = {
         "adapter_id": old.adapter_id,
@@ -87,7 +90,13 @@ def _compare(new: Measured, old: Measured, fewest: int) -> tuple[str | None, str
         f"of {len(shared)} shared tasks {wins} only with {new.adapter_id}, "
         f"{losses} only with {old.adapter_id} (p = {p:.3f})"
     )
-    if len(shared) < fewest or p > BEYOND_CHANCE:
+    if len(shared) < fewest:
         return None, f"Both stay: {counts} is too little to tell them apart.", facts
-    loser = old.adapter_id if wins > losses else new.adapter_id
-    return loser, f"{loser} goes: {counts}.", facts
+    if p <= BEYOND_CHANCE:
+        loser = old.adapter_id if wins > losses else new.adapter_id
+        return loser, f"{loser} goes: {counts}.", facts
+    may_replace = proven or not beats(beside(old.outcomes, old.base))
+    if old.made < new.made and wins >= losses and may_replace:
+        why = f"{old.adapter_id} goes, as {new.adapter_id} is newer and at least as good: {counts}."
+        return old.adapter_id, why, facts
+    return None, f"Both stay: {counts} is too little to tell them apart.", facts

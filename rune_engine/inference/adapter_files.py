@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rune_engine.errors import AdapterBaseModelMismatchError, AdapterCorruptedError
-from rune_engine.inference.lora_settings import LoraSettings, parse_lora_settings
 from rune_engine.inference.provider import AdapterRef
+from rune_engine.lora_settings import LoraSettings, parse_lora_settings
 from rune_engine.tensor_files import (
     MAX_HEADER_BYTES,
     MAX_WEIGHTS_BYTES,

@@ -18,8 +18,10 @@ from rune_engine.model_store.resolve import resolve_trainable
 from rune_engine.models import (
     NO_ADAPTER,
     AdapterInfo,
+    ConsolidateParams,
     DistillParams,
     EvaluateParams,
+    EvolveParams,
     ImportParams,
     RunTaskParams,
     Trajectory,
@@ -125,6 +127,48 @@ def check_evaluate(
     for trajectory_id in params.trajectory_ids or ():
         trajectories.get(trajectory_id)
     return adapter
+
+
+def check_consolidate(
+    params: ConsolidateParams, base_model_id: str, registry: AdapterRegistry
+) -> list[AdapterInfo]:
+    """The adapters that a consolidation names, once nothing is known that would make it fail.
+
+    Args:
+        base_model_id: of the model that the candidate would be measured with.
+
+    Raises:
+        AdapterNotFoundError: there is no adapter of that id.
+        AdapterForgottenError: something that one learnt from was forgotten.
+        AdapterCorruptedError: one's files are not what was stored.
+        AdapterBaseModelMismatchError: one was made for another base model.
+        InvalidInputError: one is not in use, or they are of several projects.
+    """
+    found = [registry.retrieve_by_id(each) for each in params.adapter_ids]
+    for adapter in found:
+        _check_made_for(registry.verified_ref(adapter.id), base_model_id)
+        if adapter.is_archived:
+            raise InvalidInputError(
+                f"Adapter {adapter.id} is archived.", next_step="Restore it first."
+            )
+    if len({adapter.project_id for adapter in found}) > 1:
+        raise InvalidInputError(
+            "These adapters are of different projects.",
+            next_step="Name adapters of one project: what one learnt stays in it.",
+        )
+    return found
+
+
+def check_evolve(params: EvolveParams, registry: AdapterRegistry) -> str:
+    """The project whose adapters an evolution is about.
+
+    Raises:
+        AdapterNotFoundError: there is no adapter of that id.
+    """
+    if params.adapter_id is not None:
+        return registry.retrieve_by_id(params.adapter_id).project_id
+    assert params.project_id is not None
+    return params.project_id
 
 
 def check_import(params: ImportParams) -> None:

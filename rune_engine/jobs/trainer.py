@@ -15,16 +15,17 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from rune_engine.errors import TrainerDiedError, TrainingError, from_envelope
 from rune_engine.jobs.progress import Report
-from rune_engine.models import TrainerJob, TrainerResult
+from rune_engine.models import Model, TrainerJob, TrainerResult
 from rune_engine.privacy import redact
 from rune_engine.starter import child_environment
 
+Answer = TypeVar("Answer", bound=Model)
 TRAINER = (sys.executable, "-P", "-m", "trainers")
 
 TRAINER_ENVIRONMENT = {
@@ -56,7 +57,19 @@ class Trainers:
     async def train(
         self, job: TrainerJob, folder: Path, report: Report, *, polite: bool = False
     ) -> TrainerResult:
-        """Train until the trainer reports its result; `folder` gets its job file and its log.
+        """Carry a distillation out, see `carry_out`."""
+        return await self.carry_out(job, TrainerResult, folder, report, polite=polite)
+
+    async def carry_out(
+        self,
+        job: Model,
+        answer: type[Answer],
+        folder: Path,
+        report: Report,
+        *,
+        polite: bool = False,
+    ) -> Answer:
+        """Run a trainer until it reports its result; `folder` gets its job file and its log.
 
         A `polite` trainer leaves the processor to whoever else wants it. Cancelling ends the
         trainer and everything it started.
@@ -97,7 +110,7 @@ class Trainers:
             await _end(process)
             await asyncio.wait([logging], timeout=_EXIT_SECONDS)
             logging.cancel()
-        return _result(last)
+        return _result(last, answer)
 
 
 def _give_way(pid: int) -> None:
@@ -148,11 +161,11 @@ def _event(line: bytes) -> dict[str, Any]:
     return {}
 
 
-def _result(event: dict[str, Any]) -> TrainerResult:
+def _result(event: dict[str, Any], answer: type[Answer]) -> Answer:
     if event["event"] == "error":
         raise from_envelope(event)
     try:
-        return TrainerResult.model_validate({k: v for k, v in event.items() if k != "event"})
+        return answer.model_validate({k: v for k, v in event.items() if k != "event"})
     except ValidationError as error:
         raise TrainingError(
             f"The trainer's result is not in its protocol: {error}",

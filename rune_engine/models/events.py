@@ -22,6 +22,9 @@ EventKind = Literal[
     "backup_made",
     "backup_restored",
     "data_repaired",
+    "adapter_restored",
+    "evolution_decided",
+    "evolution_undone",
 ]
 
 
@@ -46,6 +49,9 @@ class HistoryEntry(Model):
     project_id: str | None
     line: str
     facts: dict[str, Any]
+    event: int | None = Field(
+        default=None, description="A lifecycle event's `seq`, by which a decision is taken back."
+    )
 
 
 class HistoryPage(Model):

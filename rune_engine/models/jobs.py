@@ -10,7 +10,7 @@ from rune_engine.models.base import Identifier, Model, Name, Text
 from rune_engine.models.training import AdapterMethod, DistillMethod
 from rune_engine.models.trajectories import Attempt, Outcome
 
-JobKind = Literal["run_task", "distill", "evaluate", "evolve", "import"]
+JobKind = Literal["run_task", "distill", "evaluate", "evolve", "import", "consolidate"]
 JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 FINISHED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 
@@ -114,20 +114,6 @@ class ImportResult(Model):
     duplicates: int
     refused: int
     refused_lines: list[RefusedLine]
-
-
-class EvolveParams(Model):
-    """Which adapter to keep, or to take out of use, by what was measured."""
-
-    adapter_id: Identifier
-
-
-class EvolveResult(Model):
-    """What was decided of an adapter and the incumbents of its scope."""
-
-    adapter_id: str
-    archived: list[str] = Field(description="Ids of the adapters that went out of use.")
-    reason: str
 
 
 class Job(Model):

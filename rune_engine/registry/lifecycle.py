@@ -16,7 +16,11 @@ from sqlmodel import Session
 
 from rune_engine import events
 from rune_engine.database import utc_now
-from rune_engine.errors import AdapterNotFoundError, TrajectoryForgottenError
+from rune_engine.errors import (
+    AdapterForgottenError,
+    AdapterNotFoundError,
+    TrajectoryForgottenError,
+)
 from rune_engine.models import LearntRole
 from rune_engine.registry.records import AdapterRecord
 
@@ -120,9 +124,18 @@ def learnt_from(session: Session, adapter_id: str) -> dict[str, LearntRole]:
 
 
 def archive(
-    session: Session, adapter_id: str, *, reason: str = "", caused_by: str = "user"
+    session: Session,
+    adapter_id: str,
+    *,
+    reason: str = "",
+    caused_by: str = "user",
+    **facts: Any,
 ) -> AdapterRecord:
-    """Take an adapter out of use; one that is out of use already stays as it is."""
+    """Take an adapter out of use; one that is out of use already stays as it is.
+
+    Args:
+        facts: more to say in the event, such as the `seq` of the decision that it follows from.
+    """
     record = get(session, adapter_id)
     if not record.is_archived:
         record.is_archived = True
@@ -133,8 +146,47 @@ def archive(
             project_id=record.project_id,
             caused_by=caused_by,
             reason=reason,
+            **facts,
         )
     return record
+
+
+def restore(
+    session: Session,
+    adapter_id: str,
+    *,
+    reason: str = "",
+    caused_by: str = "user",
+    **facts: Any,
+) -> AdapterRecord:
+    """Put an archived adapter in use again; one that is in use stays as it is.
+
+    Raises:
+        AdapterForgottenError: something that it learnt from was forgotten, so it stays out.
+    """
+    record = get(session, adapter_id)
+    if record.forgotten_at is not None:
+        raise forgotten(adapter_id)
+    if record.is_archived:
+        record.is_archived = False
+        events.append(
+            session,
+            "adapter_restored",
+            adapter_id,
+            project_id=record.project_id,
+            caused_by=caused_by,
+            reason=reason,
+            **facts,
+        )
+    return record
+
+
+def forgotten(adapter_id: str) -> AdapterForgottenError:
+    """The error for an adapter that is out of use for good."""
+    return AdapterForgottenError(
+        f"Adapter {adapter_id} is not used any more: something that it learnt from was forgotten.",
+        next_step="Distill again: it learns from what is left.",
+    )
 
 
 def measure(

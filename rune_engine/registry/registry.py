@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from rune_engine.config import RuneConfig
 from rune_engine.database import Database, utc_now
 from rune_engine.errors import (
     AdapterAlreadyExistsError,
-    AdapterForgottenError,
     InvalidInputError,
 )
 from rune_engine.inference.provider import AdapterRef
@@ -62,12 +61,15 @@ class AdapterRegistry:
         *,
         learnt_from: Mapping[str, LearntRole] | None = None,
         caused_by: str = "user",
+        decided: Callable[[Session], None] | None = None,
     ) -> AdapterInfo:
         """Store a new adapter; all of it or nothing.
 
         Args:
             learnt_from: the trajectories that it comes from, and what each was to it.
             caused_by: "user", "schedule" or a job's id, for the event.
+            decided: writes down, in the same transaction and before the row, the decision that
+                the adapter is stored by, and changes whatever else follows from it.
 
         Raises:
             InvalidIdError: the id could spell a path.
@@ -85,6 +87,8 @@ class AdapterRegistry:
             with self._files.staged(adapter_id, weights.safetensors, lora) as staged:
                 with self._database.writing() as session:
                     _refuse_taken(session, adapter_id)
+                    if decided is not None:
+                        decided(session)
                     record = self._record(session, draft, staged.stored, lora.r)
                     lifecycle.add(session, record, caused_by=caused_by)
                     lifecycle.note_learnt_from(session, adapter_id, learnt_from or {})
@@ -232,7 +236,7 @@ class AdapterRegistry:
             raise lifecycle.not_found(adapter_id)
         weights_sha256, config_sha256, size, base_model_id, forgotten_at = rows[0]
         if forgotten_at is not None:
-            raise _forgotten(adapter_id)
+            raise lifecycle.forgotten(adapter_id)
         with storage_errors(self._home):
             folder = self._files.verify(adapter_id, Stored(weights_sha256, config_sha256, size))
         return AdapterRef(adapter_id, folder, weights_sha256, base_model_id)
@@ -243,6 +247,20 @@ class AdapterRegistry:
         """Take an adapter out of use; its files and its row stay."""
         with self._database.writing() as session:
             return lifecycle.archive(
+                session, check_id(adapter_id), reason=reason, caused_by=caused_by
+            ).to_info(self._home)
+
+    def restore(self, adapter_id: str, *, reason: str = "", caused_by: str = "user") -> AdapterInfo:
+        """Put an archived adapter in use again, once its files are what was stored.
+
+        Raises:
+            AdapterNotFoundError: there is no such adapter.
+            AdapterForgottenError: something that it learnt from was forgotten.
+            AdapterCorruptedError: its files are not what was stored.
+        """
+        self.verified_ref(adapter_id)
+        with self._database.writing() as session:
+            return lifecycle.restore(
                 session, check_id(adapter_id), reason=reason, caused_by=caused_by
             ).to_info(self._home)
 
@@ -286,13 +304,6 @@ class AdapterRegistry:
             return lifecycle.mark_forgotten(
                 session, [check_id(adapter_id) for adapter_id in adapter_ids], caused_by=caused_by
             )
-
-
-def _forgotten(adapter_id: str) -> AdapterForgottenError:
-    return AdapterForgottenError(
-        f"Adapter {adapter_id} is not used any more: something that it learnt from was forgotten.",
-        next_step="Distill again: it learns from what is left.",
-    )
 
 
 def _refuse_taken(session: Session, adapter_id: str) -> None:

@@ -22,21 +22,27 @@ from rune_engine.evaluation.choosing import Chooser
 from rune_engine.evaluation.comparing import compare
 from rune_engine.evaluation.records import EvaluationStore
 from rune_engine.events import EventLog
+from rune_engine.extras import require
 from rune_engine.forgetting import Forgetting
 from rune_engine.inference.factory import ProviderPool
 from rune_engine.jobs import submission
+from rune_engine.jobs.evolve import Evolve
 from rune_engine.jobs.lease import AcceleratorLease
 from rune_engine.jobs.owner import this_process
 from rune_engine.jobs.runner import JobRunner
 from rune_engine.jobs.store import JobOptions, JobStore
 from rune_engine.jobs.trainer import Trainers
+from rune_engine.jobs.undo import Undo
 from rune_engine.models import (
     FINISHED,
     CompareParams,
     Comparison,
+    ConsolidateParams,
     DistillParams,
     EngineHealth,
     EvaluateParams,
+    EvolutionPlan,
+    EvolveParams,
     ImportParams,
     Job,
     JobKind,
@@ -99,12 +105,13 @@ class Engine:
             registry=self.registry,
             trajectories=self.trajectories,
             jobs=self.jobs,
-            events=self.events,
             providers=self.providers,
             sandbox=self.sandbox,
             lease=self.lease,
             trainers=trainers,
         )
+        self._evolve = work["evolve"]
+        self.undo = Undo(database)
         self.runner = JobRunner(
             self.jobs,
             work,
@@ -188,7 +195,7 @@ class Engine:
     def _job_ended(self, job: Job) -> None:
         if job.priority >= 0:
             self.activity.asked()
-        self.consolidator.wake()
+        self.consolidator.wake(job.project_id if job.kind == "run_task" else None)
 
     def _crashed(self, error: BaseException) -> None:
         log.error("The job runner or the schedule failed; the engine stops", exc_info=error)
@@ -267,6 +274,29 @@ class Engine:
         if adapter is not None:
             options.setdefault("project_id", adapter.project_id)
         return await self._enqueue("evaluate", params, **options)
+
+    async def submit_evolve(self, params: EvolveParams, **options: Unpack[JobOptions]) -> Job:
+        """Queue a look at a project's adapters, or at one of them."""
+        project_id = await asyncio.to_thread(submission.check_evolve, params, self.registry)
+        options.setdefault("project_id", project_id)
+        return await self._enqueue("evolve", params, **options)
+
+    async def plan_evolution(self, params: EvolveParams) -> EvolutionPlan:
+        """What such a job would decide of the project now; changes nothing."""
+        project_id = await asyncio.to_thread(submission.check_evolve, params, self.registry)
+        assert isinstance(self._evolve, Evolve)
+        return await self._evolve.plan(project_id)
+
+    async def submit_consolidate(
+        self, params: ConsolidateParams, **options: Unpack[JobOptions]
+    ) -> Job:
+        """Queue the making of one adapter of several, if that one beats them."""
+        provider = self.providers.get(params.base_model)
+        check = submission.check_consolidate
+        found = await asyncio.to_thread(check, params, provider.base_model_id, self.registry)
+        require("torch", "Merging adapters")
+        options.setdefault("project_id", found[0].project_id)
+        return await self._enqueue("consolidate", params, **options)
 
     async def submit_import(self, params: ImportParams, **options: Unpack[JobOptions]) -> Job:
         """Queue the import of a file of trajectories."""

@@ -32,6 +32,7 @@ def _of_event(event: LifecycleEvent) -> HistoryEntry:
         project_id=event.project_id,
         line=line.removesuffix(".") + by + ".",
         facts=event.payload,
+        event=event.seq,
     )
 
 
@@ -74,7 +75,34 @@ def _measured(event: LifecycleEvent) -> str:
 
 
 def _decided(event: LifecycleEvent) -> str:
-    return str(event.payload.get("reason", "")) or _plain(event)
+    line = str(event.payload.get("reason", "")) or _plain(event)
+    undo = f" [event {event.seq}]" if event.payload.get("archive") else ""
+    return f"{line.removesuffix('.')}{undo}."
+
+
+def _restored(event: LifecycleEvent) -> str:
+    reason = event.payload.get("reason")
+    return f"Adapter {event.subject} is in use again" + (f": {reason}" if reason else ".")
+
+
+def _evolved(event: LifecycleEvent) -> str:
+    """The decision's own words; one that changed something says by which number it is undone."""
+    payload = event.payload
+    line = str(payload.get("reason", "")) or _plain(event)
+    name = str(payload.get("decision", "")).replace("_", " ").capitalize()
+    undo = f" [event {event.seq}]" if payload.get("archive") or payload.get("stored") else ""
+    return f"{name}: {line.removesuffix('.')}{undo}."
+
+
+def _undone(event: LifecycleEvent) -> str:
+    payload = event.payload
+    changes = [
+        f"{', '.join(payload[key])} {what}"
+        for key, what in (("restored", "in use again"), ("archived", "out of use"))
+        if payload.get(key)
+    ]
+    what = "; ".join(changes) or "nothing was left to change"
+    return f"The decision of event {payload.get('event')} was taken back: {what}."
 
 
 _LINES: dict[str, Callable[[LifecycleEvent], str]] = {
@@ -88,6 +116,9 @@ _LINES: dict[str, Callable[[LifecycleEvent], str]] = {
     "project_opted_out": lambda event: f"Project {event.subject} opted out.",
     "project_opted_in": lambda event: f"Project {event.subject} opted in.",
     "consolidation_decided": _decided,
+    "adapter_restored": _restored,
+    "evolution_decided": _evolved,
+    "evolution_undone": _undone,
     "serving_slept": lambda _: "The model was put to sleep, for a job that trains.",
     "serving_woke": lambda _: "The model was woken.",
 }

@@ -12,11 +12,14 @@ from rune_engine.models import (
     AdapterPage,
     CompareParams,
     Comparison,
+    ConsolidateParams,
     ConsolidationStatus,
     DistillParams,
     EngineHealth,
     EvaluateParams,
     EvaluationPage,
+    EvolutionPlan,
+    EvolveParams,
     ForgetParams,
     ForgetReport,
     HistoryPage,
@@ -33,7 +36,10 @@ from rune_engine.models import (
     RetrievedAdapter,
     RetrieveParams,
     RunTaskParams,
+    SteeringParams,
     TrajectoryDraft,
+    UndoParams,
+    UndoResult,
 )
 from rune_engine.service import forget as forgetting
 from rune_engine.service.engine import Engine
@@ -100,6 +106,40 @@ def get_adapter(engine: TheEngine, adapter_id: Identifier) -> AdapterInfo:
 @router.get("/adapters/{adapter_id}/evaluations")
 def evaluations(engine: TheEngine, adapter_id: Identifier, limit: Limit = 20) -> EvaluationPage:
     return EvaluationPage(evaluations=engine.evaluations.page(adapter_id, limit=limit))
+
+
+@router.post("/adapters/{adapter_id}/archive")
+def archive_adapter(
+    engine: TheEngine, adapter_id: Identifier, params: SteeringParams
+) -> AdapterInfo:
+    return engine.registry.archive(adapter_id, reason=params.reason)
+
+
+@router.post("/adapters/{adapter_id}/restore")
+def restore_adapter(
+    engine: TheEngine, adapter_id: Identifier, params: SteeringParams
+) -> AdapterInfo:
+    return engine.registry.restore(adapter_id, reason=params.reason)
+
+
+@router.post("/evolve/plan")
+async def plan_evolution(engine: TheEngine, params: EvolveParams) -> EvolutionPlan:
+    return await engine.plan_evolution(params)
+
+
+@router.post("/evolve/undo")
+def undo(engine: TheEngine, params: UndoParams) -> UndoResult:
+    return engine.undo(params.event)
+
+
+@router.post("/jobs/evolve", status_code=202)
+async def evolve(engine: TheEngine, params: EvolveParams) -> Job:
+    return await engine.submit_evolve(params)
+
+
+@router.post("/jobs/consolidate", status_code=202)
+async def consolidate(engine: TheEngine, params: ConsolidateParams) -> Job:
+    return await engine.submit_consolidate(params)
 
 
 @router.post("/jobs/run_task", status_code=202)

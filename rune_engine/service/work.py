@@ -5,17 +5,22 @@ from __future__ import annotations
 from rune_engine.config import RuneConfig
 from rune_engine.database import Database
 from rune_engine.evaluation.records import EvaluationStore
-from rune_engine.events import EventLog
 from rune_engine.inference.factory import ProviderPool
+from rune_engine.jobs.consolidate import Consolidate
 from rune_engine.jobs.distill import Distill
 from rune_engine.jobs.evaluate import Evaluate
 from rune_engine.jobs.evolve import Evolve
 from rune_engine.jobs.import_file import ImportFile
+from rune_engine.jobs.judging import Judging
 from rune_engine.jobs.lease import AcceleratorLease, Serves, Trains
+from rune_engine.jobs.merging import Merging
 from rune_engine.jobs.run_task import RunTask
 from rune_engine.jobs.runner import Work
+from rune_engine.jobs.similarity import Similarities
+from rune_engine.jobs.standing import Standings
 from rune_engine.jobs.store import JobStore
 from rune_engine.jobs.trainer import Trainers
+from rune_engine.jobs.widening import Widening
 from rune_engine.models import JobKind
 from rune_engine.registry import AdapterRegistry
 from rune_engine.sandbox.sandbox import Sandbox
@@ -30,6 +35,7 @@ CAPACITY: dict[JobKind, int] = {
     "evaluate": 1,
     "evolve": 1,
     "import": 1,
+    "consolidate": 1,
 }
 
 
@@ -40,13 +46,22 @@ def work_of(
     registry: AdapterRegistry,
     trajectories: TrajectoryStore,
     jobs: JobStore,
-    events: EventLog,
     providers: ProviderPool,
     sandbox: Sandbox,
     lease: AcceleratorLease,
     trainers: Trainers,
 ) -> dict[JobKind, Work]:
     """The work of every kind of job."""
+    merging = Merging(config, registry, trajectories, trainers)
+    standings, evaluations = Standings(database), EvaluationStore(database)
+    judging = Judging(
+        config,
+        providers=providers,
+        trajectories=trajectories,
+        sandbox=sandbox,
+        jobs=jobs,
+        lease=lease,
+    )
     return {
         "run_task": Serves(lease, RunTask(providers, registry, trajectories, sandbox)),
         "distill": Trains(lease, Distill(config, registry, trajectories, trainers, jobs)),
@@ -62,6 +77,23 @@ def work_of(
                 jobs=jobs,
             ),
         ),
-        "evolve": Evolve(registry, trajectories, EvaluationStore(database), events),
+        "evolve": Evolve(
+            config.evolution,
+            database,
+            registry=registry,
+            jobs=jobs,
+            widening=Widening(registry, standings, judging, evaluations, jobs),
+            similarities=Similarities(registry, merging, config.jobs_path),
+        ),
         "import": ImportFile(config, trajectories, jobs),
+        "consolidate": Consolidate(
+            config,
+            registry=registry,
+            standings=standings,
+            merging=merging,
+            judging=judging,
+            evaluations=evaluations,
+            jobs=jobs,
+            lease=lease,
+        ),
     }

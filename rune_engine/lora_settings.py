@@ -3,7 +3,7 @@
 PEFT obeys whatever stands there, and some of it changes the shared base model
 (`init_lora_weights: "pissa"`, `layer_replication`) or everybody's answers (`lora_alpha: NaN`).
 A plain LoRA with patterns of ranks and alphas is served, and DoRA; whatever else is switched on is
-refused. Knows JSON; nothing of files, torch or PEFT.
+refused. Knows JSON; nothing of files, torch or PEFT. Asked for serving and for merging.
 """
 
 from __future__ import annotations
