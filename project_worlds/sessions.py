@@ -43,12 +43,15 @@ def kept_back_phrases(operation: Operation) -> tuple[str, ...]:
     return operation.phrases[len(operation.phrases) // 2 :]
 
 
-def make_sessions(project: Project, count: int = 12) -> list[Session]:
-    """`count` recorded sessions; about a third needed a second attempt."""
+def make_sessions(project: Project, count: int = 12, *, tested: bool = True) -> list[Session]:
+    """`count` recorded sessions; about a third needed a second attempt.
+
+    Without `tested` their tasks have no tests, which take the longest to make, and are others.
+    """
     rng = random.Random(f"sessions-{project.split}-{project.seed}")
     sessions: list[Session] = []
     for steps in _session_steps(project, rng, count):
-        task = _task(project, steps, recorded_phrases, rng)
+        task = _task(project, steps, recorded_phrases, rng, tested)
         attempts: tuple[str, ...] = (task.solution,)
         if rng.random() < 0.33:
             wrong = wrong_attempt(rng, project, task, rng.choice(MISTAKES))
@@ -95,27 +98,30 @@ def _task(
     steps: Sequence[Step],
     phrases: Callable[[Operation], Sequence[str]],
     rng: random.Random,
+    tested: bool,
 ) -> Task:
     wordings = [rng.choice(phrases(step.operation)) for step in steps]
-    return make_project_task(project, steps, wordings, rng)
+    return make_project_task(project, steps, wordings, rng, tested=tested)
 
 
-def make_held_out(project: Project, sessions: Sequence[Session], count: int = 8) -> HeldOut:
+def make_held_out(
+    project: Project, sessions: Sequence[Session], count: int = 8, *, tested: bool = True
+) -> HeldOut:
     """`count` tasks of each kind: every combination is new, or every phrase is.
 
     New combinations use recorded wordings in an order of two or three operations that no session
-    has. New wordings use only phrases that no session may use.
+    has. New wordings use only phrases that no session may use. `tested` as in `make_sessions`.
     """
     rng = random.Random(f"held-out-{project.split}-{project.seed}")
     recorded = {session.task.combination for session in sessions}
     combinations = _distinct(
         count,
-        lambda: _random_task(project, (2, 2, 3), recorded_phrases, rng),
+        lambda: _random_task(project, (2, 2, 3), recorded_phrases, rng, tested),
         lambda task: None if task.combination in recorded else task.combination,
     )
     wordings = _distinct(
         count,
-        lambda: _random_task(project, (1, 2, 2), kept_back_phrases, rng),
+        lambda: _random_task(project, (1, 2, 2), kept_back_phrases, rng, tested),
         lambda task: task.description,
     )
     return HeldOut(combinations, wordings)
@@ -126,9 +132,10 @@ def _random_task(
     lengths: Sequence[int],
     phrases: Callable[[Operation], Sequence[str]],
     rng: random.Random,
+    tested: bool,
 ) -> Task:
     steps = random_steps(rng, project.operations, project.domain, rng.choice(lengths))
-    return _task(project, steps, phrases, rng)
+    return _task(project, steps, phrases, rng, tested)
 
 
 def _distinct(
