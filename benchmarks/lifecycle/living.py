@@ -39,7 +39,7 @@ new, and a group of its tasks seldom; it is updated without training after every
 OUT_OF_DOMAIN_TASKS = 10
 """By which an evaluation sees whether an adapter harms other work; fewer than by default."""
 
-_LOOK_SECONDS = 0.1
+_LOOK_SECONDS = 0.25
 _CALM_SECONDS = 1.5
 """What follows on a job is queued within milliseconds of its end."""
 
