@@ -99,14 +99,20 @@ class EngineClient:
 
     async def retrieve(
         self,
-        project_id: str,
+        project_id: str | None = None,
         *,
         domain: str = "general",
         task_type: str = "feature-impl",
         base_model: str | None = None,
+        task_description: str | None = None,
     ) -> RetrievedAdapter:
+        """Which adapter the router would load, for a project, for a task's text, or for both."""
         params = RetrieveParams(
-            project_id=project_id, domain=domain, task_type=task_type, base_model=base_model
+            project_id=project_id,
+            domain=domain,
+            task_type=task_type,
+            base_model=base_model,
+            task_description=task_description,
         )
         answer = await self._call("POST", "/adapters/retrieve", body=params, repeatable=True)
         return RetrievedAdapter.model_validate(answer)

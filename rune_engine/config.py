@@ -135,6 +135,30 @@ class EvaluationDefaults(BaseModel):
     at_once: int = Field(default=8, ge=1, description="Tasks asked and run at the same time.")
 
 
+class RoutingSettings(BaseModel):
+    """When an adapter is loaded for a task rather than none; docs/routing.md has the figures."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min_fitness: float = Field(
+        default=0.35,
+        description="What an evaluated adapter must have; one that solves nothing and harms "
+        "nothing has 0.3.",
+    )
+    nearness_weight: float = Field(
+        default=0.25, ge=0, description="Of nearness beside fitness, among adapters of a level."
+    )
+    by_text: bool = Field(
+        default=True, description="Whether a task of no named project is known by its text alone."
+    )
+    min_nearness: float = Field(
+        default=0.2, ge=0, le=1, description="Of a text to a project, for that."
+    )
+    min_margin: float = Field(
+        default=0.2, ge=0, le=1, description="Nearer than to any other project by this, for that."
+    )
+
+
 class ServingSettings(BaseModel):
     """Which back-end runs the base model, and what it may use."""
 
@@ -205,6 +229,7 @@ class RuneConfig(BaseSettings):
     consolidation: ConsolidationSettings = ConsolidationSettings()
     evolution: EvolutionSettings = EvolutionSettings()
     evaluation: EvaluationDefaults = EvaluationDefaults()
+    routing: RoutingSettings = RoutingSettings()
     exclusive: Literal["auto", "always", "never"] = Field(
         default="auto",
         description="Whether serving sleeps while a trainer runs; auto: where both would share "

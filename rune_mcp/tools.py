@@ -110,17 +110,24 @@ class Tools(JudgingTools):
 
     async def retrieve_adapter(
         self,
-        project_id: p.ProjectId,
+        project_id: p.ProjectId | None = None,
+        task_description: p.TaskDescription | None = None,
         domain: p.Domain = "general",
         task_type: p.TaskType = "feature-impl",
         base_model: p.BaseModelName | None = None,
     ) -> RetrievedAdapter:
-        """Shows which adapter the router would load for a project, domain and task type, and why.
+        """Shows which adapter the router would load for a task, what else it weighed, and why.
 
-        The adapter is null when none fits; the base model then works alone.
+        A project's own adapters are weighed, those for its domain and task type first. Without a
+        project the task's text decides, and only where it says clearly whose task it is. The
+        adapter is null when none suffices; the base model then works alone.
         """
         return await self._engine.client.retrieve(
-            await _project_id(project_id), domain=domain, task_type=task_type, base_model=base_model
+            project_id and await _project_id(project_id),
+            domain=domain,
+            task_type=task_type,
+            base_model=base_model,
+            task_description=task_description,
         )
 
     async def record_trajectory(

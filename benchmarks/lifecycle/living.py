@@ -31,11 +31,11 @@ SCHEDULE: dict[str, Any] = {
     "on_battery": True,
     "min_free_memory_bytes": 0,
     "min_trajectories": 8,
-    "fast_min_new": 6,
+    "fast_min_new": 8,
     "min_new": 22,
 }
 """No waiting, and few trainings: a project is trained directly once, when 22 of its sessions are
-new, and a group of its tasks seldom; it is updated without training after every sixth session."""
+new, and a group of its tasks seldom; it is updated without training after every eighth session."""
 OUT_OF_DOMAIN_TASKS = 10
 """By which an evaluation sees whether an adapter harms other work; fewer than by default."""
 

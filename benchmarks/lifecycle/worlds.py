@@ -51,7 +51,7 @@ class Settings:
     sessions: int = 24
     poisoned_share: float = 0.2
     days: int = 15
-    tasks: int = 8
+    tasks: int = 6
 
     @property
     def poisoned(self) -> int:

@@ -22,7 +22,13 @@ from rune_engine.cli.session import (
 )
 from rune_engine.client import EngineClient
 from rune_engine.errors import InvalidInputError
-from rune_engine.models import DistillParams, Job, RecordedTrajectory, TrajectoryDraft
+from rune_engine.models import (
+    DistillParams,
+    Job,
+    RecordedTrajectory,
+    RouteCandidate,
+    TrajectoryDraft,
+)
 
 adapters = typer.Typer(help="Look at the stored adapters.", no_args_is_help=True)
 
@@ -134,6 +140,41 @@ def show_adapter(
     """Show everything that is known of one adapter."""
     adapter = with_engine(lambda client: client.get_adapter(adapter_id))
     (print_json if as_json else print_fields)(adapter)
+
+
+@adapters.command("route")
+def route(
+    project: Annotated[
+        str | None, typer.Option(help="Its id or folder; left out, the task's text decides.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="What is to be done, in words.")] = None,
+    domain: Annotated[str, typer.Option(help="The task's domain.")] = "general",
+    task_type: Annotated[str, typer.Option(help="Its kind.")] = "feature-impl",
+    base_model: Annotated[str | None, typer.Option(help="Instead of the configured one.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show which adapter a task would get, what else was weighed, and why."""
+    found = with_engine(
+        lambda client: client.retrieve(
+            project and project_id(project),
+            domain=domain,
+            task_type=task_type,
+            base_model=base_model,
+            task_description=task,
+        )
+    )
+    if as_json:
+        print_json(found)
+        return
+    out.print(found.reason)
+    columns = ("adapter", "project", "level", "fitness", "nearness", "why")
+    print_table(columns, (_candidate(each) for each in found.candidates))
+
+
+def _candidate(weighed: RouteCandidate) -> tuple[str, ...]:
+    numbers = ("-" if n is None else f"{n:.3f}" for n in (weighed.fitness, weighed.nearness))
+    who = (weighed.adapter_id or "none", weighed.project_id or "-", weighed.level or "-")
+    return (*who, *numbers, weighed.why)
 
 
 adapters.command("export")(export)

@@ -12,6 +12,11 @@ from rune_engine.database import Database
 from rune_engine.models import EvaluateResult
 
 MAX_PAGE = 500
+
+_DIFFERENCE = (
+    "SELECT json_extract(result, '$.difference.difference') FROM evaluations"
+    " WHERE adapter_id = ? AND +evaluated = 1 ORDER BY seq DESC LIMIT 1"
+)
 HELD_OUT = "held_out"
 
 
@@ -98,6 +103,12 @@ class EvaluationStore:
         with self._database.reading() as session:
             record = session.exec(query).first()
             return None if record is None else record.to_result()
+
+    def difference(self, adapter_id: str) -> float | None:
+        """How much more of the held-out tasks the adapter solved than the base model, -1 to 1, by
+        its last evaluation that was enough for a fitness; None where there was none."""
+        rows = self._database.query(_DIFFERENCE, [adapter_id])
+        return None if not rows or rows[0][0] is None else float(rows[0][0])
 
     def page(
         self, adapter_id: str | None = None, *, offset: int = 0, limit: int = 50

@@ -29,11 +29,13 @@ class RunTask:
         self,
         providers: ProviderPool,
         registry: AdapterRegistry,
+        router: Router,
         trajectories: TrajectoryStore,
         sandbox: Sandbox,
     ) -> None:
         self._providers = providers
         self._registry = registry
+        self._router = router
         self._trajectories = trajectories
         self._sandbox = sandbox
 
@@ -64,8 +66,12 @@ class RunTask:
             return None, "The caller asked for the base model alone."
         if params.adapter != "auto":
             return self._registry.verified_ref(params.adapter), "The caller named it."
-        found = Router(self._registry).retrieve(
-            params.project_id, params.domain, params.task_type, base_model_id
+        found = self._router.retrieve(
+            params.project_id,
+            params.domain,
+            params.task_type,
+            base_model_id,
+            params.task_description,
         )
         if found.adapter is None:
             return None, found.reason

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 __all__ = ["HEAD", "is_known", "upgrade"]
 
 HEAD = "0005"
+HEAD = "0004"
 _HERE = Path(__file__).resolve().parent
 
 

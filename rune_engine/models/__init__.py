@@ -7,6 +7,8 @@ these. Everything refuses unknown fields. Times are ISO 8601 UTC strings; sizes 
 from __future__ import annotations
 
 from rune_engine.models.adapters import (
+    MAX_CANDIDATES,
+    UNNAMED_PROJECT,
     AdapterInfo,
     AdapterPage,
     AdapterSource,
@@ -14,6 +16,7 @@ from rune_engine.models.adapters import (
     LearntRole,
     RetrievedAdapter,
     RetrieveParams,
+    RouteCandidate,
 )
 from rune_engine.models.base import MAX_TEXT_CHARS, NAME_PATTERN, Identifier, Model, Name, Text
 from rune_engine.models.engine import (
@@ -114,12 +117,14 @@ __all__ = [
     "FINISHED",
     "JOINT_METHODS",
     "MAX_ATTEMPTS_PER_TRAJECTORY",
+    "MAX_CANDIDATES",
     "MAX_TEXT_CHARS",
     "MOST_RANK",
     "NAME_PATTERN",
     "NO_ADAPTER",
     "WEIGHT_METHODS",
     "AdapterFolder",
+    "UNNAMED_PROJECT",
     "AdapterInfo",
     "AdapterMethod",
     "AdapterPage",
@@ -188,6 +193,7 @@ __all__ = [
     "RefusedLine",
     "RetrieveParams",
     "RetrievedAdapter",
+    "RouteCandidate",
     "RunTaskParams",
     "Similarity",
     "SteeringParams",

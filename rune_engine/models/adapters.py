@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from rune_engine.models.base import Identifier, Model, Name
+from rune_engine.models.base import Identifier, Model, Name, Text
 
 HierarchyLevel = Literal["project", "domain", "task"]
 LearntRole = Literal["trained", "kept_back"]
@@ -52,13 +52,42 @@ class AdapterPage(Model):
     )
 
 
-class RetrieveParams(Model):
-    """A question to the router: which memory suits this task?"""
+UNNAMED_PROJECT = "default"
+"""The project of sessions and tasks that name none."""
+MAX_CANDIDATES = 5
 
-    project_id: Name
+
+class RetrieveParams(Model):
+    """A question to the router: which memory suits this task?
+
+    Without a project, or with the unnamed one where it has no adapter, the text alone decides, and
+    only where it says clearly whose task it is.
+    """
+
+    project_id: Name | None = None
     domain: Name = "general"
     task_type: Name = "feature-impl"
     base_model: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
+    task_description: Text | None = Field(
+        default=None, description="What is to be done, as it was or would be asked."
+    )
+
+
+class RouteCandidate(Model):
+    """What the router weighed: an adapter, or the base model alone (`adapter_id` null)."""
+
+    adapter_id: str | None
+    project_id: str | None = None
+    level: HierarchyLevel | None = None
+    fitness: float | None = Field(default=None, description="Null: not evaluated.")
+    nearness: float | None = Field(
+        default=None,
+        description="Of the task's text to what the adapter was taught, 0 to 1; null: no text.",
+    )
+    score: float | None = Field(
+        default=None, description="What it was ordered by within its level, higher first."
+    )
+    why: str
 
 
 class RetrievedAdapter(Model):
@@ -66,3 +95,7 @@ class RetrievedAdapter(Model):
 
     adapter: AdapterInfo | None
     reason: str
+    candidates: list[RouteCandidate] = Field(
+        default_factory=list,
+        description="What was weighed, the chosen one first; the base model alone is among them.",
+    )

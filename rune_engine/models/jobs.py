@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
+from rune_engine.models.adapters import UNNAMED_PROJECT
 from rune_engine.models.base import Identifier, Model, Name, Text
 from rune_engine.models.training import AdapterMethod, DistillMethod
 from rune_engine.models.trajectories import Attempt, Outcome
@@ -24,7 +25,7 @@ class RunTaskParams(Model):
 
     task_description: Annotated[Text, StringConstraints(min_length=1)]
     test_suite: Text = ""
-    project_id: Name = "default"
+    project_id: Name = UNNAMED_PROJECT
     task_type: Name = "feature-impl"
     domain: Name = "general"
     adapter: Identifier = "auto"

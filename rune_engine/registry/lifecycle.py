@@ -22,6 +22,7 @@ from rune_engine.errors import (
     TrajectoryForgottenError,
 )
 from rune_engine.models import LearntRole
+from rune_engine.registry import taught
 from rune_engine.registry.records import AdapterRecord
 
 _LEARNT = """
@@ -243,6 +244,7 @@ def mark_forgotten(
             forgotten_at=now,
             was_archived=was_archived,
         )
+    taught.erase(session, [record.id for record in records])
     return [record.id for record in new]
 
 

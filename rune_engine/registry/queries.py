@@ -27,6 +27,7 @@ _NEWEST = "ORDER BY created_at DESC, id"
 _PATH, _PARENTS = _COLUMNS.index("file_path"), _COLUMNS.index("parent_ids")
 
 BY_ID = f"{_SELECT} WHERE id = ?"
+IN_USE = f"{_SELECT} WHERE id IN (SELECT value FROM json_each(?)) AND +is_archived = 0"
 EVERYTHING = f"{_SELECT} {_NEWEST}"
 STORED = "SELECT file_hash, config_hash, file_size_bytes, base_model_id, forgotten_at"
 STORED = f"{STORED} FROM adapter_records WHERE id = ?"
@@ -39,10 +40,10 @@ Query = tuple[str, list[str]]
 """A statement and its parameters."""
 
 
-def best(wanted: AdapterFilter) -> Query:
-    """The fittest one in use, unevaluated ones last (NULL is the smallest), then the newest."""
+def best(wanted: AdapterFilter, limit: int = 1) -> Query:
+    """The fittest in use, unevaluated ones last (NULL is the smallest), then the newest."""
     given = _given(wanted)
-    return _best(*_shape(wanted, given)), list(given.values())
+    return _best(*_shape(wanted, given), limit), list(given.values())
 
 
 def newest(wanted: AdapterFilter) -> Query:
@@ -89,9 +90,9 @@ def _shape(
 
 
 @lru_cache
-def _best(names: tuple[str, ...], level: HierarchyLevel | None, _archived: bool) -> str:
+def _best(names: tuple[str, ...], level: HierarchyLevel | None, _archived: bool, limit: int) -> str:
     where = _where(names, level, "is_archived = 0")
-    return f"{_SELECT}{where} ORDER BY fitness_score DESC, created_at DESC, id LIMIT 1"
+    return f"{_SELECT}{where} ORDER BY fitness_score DESC, created_at DESC, id LIMIT {limit:d}"
 
 
 @lru_cache

@@ -22,7 +22,7 @@ from rune_engine.errors import (
 )
 from rune_engine.inference.provider import AdapterRef
 from rune_engine.models import AdapterInfo, AdapterPage, LearntRole
-from rune_engine.registry import lifecycle, queries
+from rune_engine.registry import lifecycle, queries, taught
 from rune_engine.registry.files import WEIGHTS_NAME, AdapterFiles, Stored
 from rune_engine.registry.lora_config import parse_lora_config
 from rune_engine.registry.records import AdapterDraft, AdapterFilter, AdapterRecord, check_id
@@ -49,6 +49,7 @@ class AdapterRegistry:
         self._home = config.home
         self._files = AdapterFiles(config)
         self._info = queries.infos(config.home)
+        self.taught = taught.TaughtWords(database)
         with storage_errors(self._home):
             self._files.prepare()
 
@@ -92,6 +93,7 @@ class AdapterRegistry:
                     record = self._record(session, draft, staged.stored, lora.r)
                     lifecycle.add(session, record, caused_by=caused_by)
                     lifecycle.note_learnt_from(session, adapter_id, learnt_from or {})
+                    taught.note(session, adapter_id, learnt_from or {}, draft.parent_ids)
                     info = record.to_info(self._home)
                     staged.place()
                 return info
@@ -167,8 +169,17 @@ class AdapterRegistry:
 
         Never an archived or forgotten one, whatever `wanted` includes.
         """
-        rows = self._database.query(*queries.best(wanted))
-        return self._info(rows[0]) if rows else None
+        found = self.fittest(wanted, 1)
+        return found[0] if found else None
+
+    def fittest(self, wanted: AdapterFilter, limit: int) -> list[AdapterInfo]:
+        """The first of the wanted adapters in the order of `best`."""
+        return [self._info(row) for row in self._database.query(*queries.best(wanted, limit))]
+
+    def in_use(self, adapter_ids: Collection[str]) -> list[AdapterInfo]:
+        """Those of these adapters that are neither archived nor forgotten, in no order."""
+        ids = json.dumps(list(adapter_ids))
+        return [self._info(row) for row in self._database.query(queries.IN_USE, [ids])]
 
     def exists(self, wanted: AdapterFilter) -> bool:
         """Whether there is any of the wanted adapters."""

@@ -93,6 +93,7 @@ class Engine:
         self.trajectories = TrajectoryStore(database)
         self.consent = Consent(database)
         self.evaluations = EvaluationStore(database)
+        self.router = Router(self.registry, config.routing, self.evaluations.difference)
         self.jobs = JobStore(database)
         self.forgetting = Forgetting(database, config)
         self.providers = ProviderPool(config)
@@ -103,6 +104,7 @@ class Engine:
             config,
             database,
             registry=self.registry,
+            router=self.router,
             trajectories=self.trajectories,
             jobs=self.jobs,
             providers=self.providers,
@@ -234,8 +236,12 @@ class Engine:
 
     def retrieve(self, params: RetrieveParams) -> RetrievedAdapter:
         base_model_id = self.providers.get(params.base_model).base_model_id
-        return Router(self.registry).retrieve(
-            params.project_id, params.domain, params.task_type, base_model_id
+        return self.router.retrieve(
+            params.project_id,
+            params.domain,
+            params.task_type,
+            base_model_id,
+            params.task_description,
         )
 
     def compare(self, params: CompareParams) -> Comparison:

@@ -23,6 +23,7 @@ from rune_engine.jobs.trainer import Trainers
 from rune_engine.jobs.widening import Widening
 from rune_engine.models import JobKind
 from rune_engine.registry import AdapterRegistry
+from rune_engine.routing import Router
 from rune_engine.sandbox.sandbox import Sandbox
 from rune_engine.trajectories import TrajectoryStore
 
@@ -44,6 +45,7 @@ def work_of(
     database: Database,
     *,
     registry: AdapterRegistry,
+    router: Router,
     trajectories: TrajectoryStore,
     jobs: JobStore,
     providers: ProviderPool,
@@ -63,7 +65,7 @@ def work_of(
         lease=lease,
     )
     return {
-        "run_task": Serves(lease, RunTask(providers, registry, trajectories, sandbox)),
+        "run_task": Serves(lease, RunTask(providers, registry, router, trajectories, sandbox)),
         "distill": Trains(lease, Distill(config, registry, trajectories, trainers, jobs)),
         "evaluate": Serves(
             lease,

@@ -17,7 +17,7 @@ from starlette.types import Receive
 
 from rune_engine.inference.provider import AdapterRef, Generation, GenerationRequest
 from rune_engine.service.engine import Engine
-from rune_engine.service.openai.choosing import Choice, Wanted, choose
+from rune_engine.service.openai.choosing import Choice, Wanted, asked_text, choose
 from rune_engine.service.openai.refusals import Refusal
 
 MOST_AT_ONCE = 128
@@ -84,10 +84,10 @@ class Answers:
         """
         waited: list[str] = []
         with self._counted():
-            choice = await self._choose(asked.wanted)
+            choice = await self._choose(asked)
             async with self._engine.lease.serving(lambda _, text: waited.append(text)):
                 if waited:
-                    choice = await self._choose(asked.wanted)
+                    choice = await self._choose(asked)
                 provider = self._engine.providers.get()
                 return choice, await provider.generate(asked.requests, adapter=choice.adapter)
 
@@ -127,11 +127,11 @@ class Answers:
             put(Waits(text))
 
         with self._counted():
-            choice = await self._choose(asked.wanted)
+            choice = await self._choose(asked)
             async with self._engine.lease.serving(report):
                 if waited:
                     # Training ends with a new adapter, and something may have been forgotten.
-                    choice = await self._choose(asked.wanted)
+                    choice = await self._choose(asked)
                 put(Begins(choice))
                 await self._follow_all(asked.requests, choice.adapter, put)
 
@@ -164,9 +164,12 @@ class Answers:
             async for item in items:
                 put(Piece(index, item) if isinstance(item, str) else Ended(index, item))
 
-    async def _choose(self, asked: Wanted) -> Choice:
-        base_model_id = self._engine.providers.get().base_model_id
-        return await asyncio.to_thread(choose, asked, self._engine.registry, base_model_id)
+    async def _choose(self, asked: Asked) -> Choice:
+        engine, text = self._engine, asked_text(asked.requests)
+        base_model_id = engine.providers.get().base_model_id
+        return await asyncio.to_thread(
+            choose, asked.wanted, engine.registry, engine.router, base_model_id, text
+        )
 
     @contextmanager
     def _counted(self) -> Iterator[None]:

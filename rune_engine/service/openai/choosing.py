@@ -1,28 +1,30 @@
 """Which memory answers: told by the model's name, with the task from its name or the headers.
 
 `rune` lets the router choose for the project that the request names (`X-Rune-Project`, or the
-configured one), `rune@PROJECT` for that project; `rune:ADAPTER` is one adapter, `rune:base` none.
+configured one; without either the text may tell), `rune@PROJECT` for that project; `rune:ADAPTER`
+is one adapter, `rune:base` none.
 Every client lets its user set the model's name, so that is where a project always fits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import TypeAdapter, ValidationError
 
 from rune_engine.errors import AdapterBaseModelMismatchError
-from rune_engine.inference.provider import AdapterRef
+from rune_engine.inference.provider import AdapterRef, GenerationRequest
 from rune_engine.models import Identifier, Name, RetrieveParams
 from rune_engine.registry import AdapterRegistry
 from rune_engine.registry.registry import MAX_PAGE
-from rune_engine.routing.router import Router
+from rune_engine.routing import Router
 from rune_engine.service.openai.refusals import Refusal, no_such_model
 
 ROUTED = "rune"
 BASE = "rune:base"
+_LONGEST_TEXT = 20_000
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 _IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
@@ -39,7 +41,6 @@ class Wanted:
 
     adapter_id: str | None = None
     task: RetrieveParams | None = None
-    why_base: str = "The caller asked for the base model alone."
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,6 @@ def wanted(model: str, headers: Mapping[str, str], default_project: str | None) 
     elif model != ROUTED:
         raise no_such_model(model)
     project_id = task.pop("project_id", None) or default_project
-    if project_id is None:
-        return Wanted(why_base="The request names no project, so no memory was chosen.")
     return Wanted(task=RetrieveParams(project_id=project_id, **task))
 
 
@@ -95,8 +94,13 @@ def _valid(kind: TypeAdapter[str], text: str, model: str) -> str:
         raise no_such_model(model) from error
 
 
-def choose(asked: Wanted, registry: AdapterRegistry, base_model_id: str) -> Choice:
+def choose(
+    asked: Wanted, registry: AdapterRegistry, router: Router, base_model_id: str, text: str
+) -> Choice:
     """Find the memory, and verify its files. Reads the database and the disk.
+
+    Args:
+        text: what the request asks for, in its user's words.
 
     Raises:
         AdapterNotFoundError: there is no such adapter.
@@ -107,11 +111,22 @@ def choose(asked: Wanted, registry: AdapterRegistry, base_model_id: str) -> Choi
     if asked.adapter_id is not None:
         return Choice(_made_for(registry, asked.adapter_id, base_model_id), "The caller named it.")
     if asked.task is None:
-        return Choice(None, asked.why_base)
+        return Choice(None, "The caller asked for the base model alone.")
     task = asked.task
-    found = Router(registry).retrieve(task.project_id, task.domain, task.task_type, base_model_id)
-    adapter = None if found.adapter is None else registry.verified_ref(found.adapter.id)
-    return Choice(adapter, found.reason, task.project_id)
+    found = router.retrieve(task.project_id, task.domain, task.task_type, base_model_id, text)
+    if found.adapter is None:
+        return Choice(None, found.reason, task.project_id)
+    adapter = registry.verified_ref(found.adapter.id)
+    return Choice(adapter, found.reason, found.adapter.project_id)
+
+
+def asked_text(requests: Sequence[GenerationRequest]) -> str:
+    """What a request asks for, to find its memory by: the user's last words, or the prompt's."""
+    first = requests[0]
+    if first.prompt is not None:
+        return first.prompt[-_LONGEST_TEXT:]
+    own = [message.content for message in first.messages if message.role == "user"]
+    return own[-1][:_LONGEST_TEXT] if own else ""
 
 
 def _made_for(registry: AdapterRegistry, adapter_id: str, base_model_id: str) -> AdapterRef:
