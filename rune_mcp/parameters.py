@@ -132,7 +132,7 @@ SamplingTemperature = Annotated[
 ]
 PassAt = Annotated[
     tuple[Annotated[int, Field(ge=1, le=200)], ...],
-    Field(min_length=1, description="Which k of Pass@k; at most the number of samples."),
+    Field(min_length=1, max_length=20, description="Which k of Pass@k, up to `samples`."),
 ]
 MaxTasks = Annotated[int, Field(ge=1, le=1000, description="Held-out tasks at most.")]
 OutOfDomainTasks = Annotated[

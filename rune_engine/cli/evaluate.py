@@ -62,7 +62,7 @@ def evaluate(
         adapter_id=adapter_id or NO_ADAPTER,
         suite=None if suite is None else str(suite.absolute()),
         criterion=criterion,
-        pass_at=ks,
+        pass_at=tuple(ks),
         samples=samples or max(ks),
         temperature=temperature,
         seed=seed,

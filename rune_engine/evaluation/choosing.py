@@ -16,8 +16,9 @@ from sqlalchemy import text
 from rune_engine.database import Database
 from rune_engine.errors import TrajectoryNotFoundError
 from rune_engine.evaluation.near import near_any
+from rune_engine.evaluation.suites import load_suite
 from rune_engine.evaluation.tasks import HeldOutTask, distinct, task_of
-from rune_engine.models import AdapterInfo, TaskGroup, Trajectory
+from rune_engine.models import AdapterInfo, EvaluateParams, TaskGroup, Trajectory
 from rune_engine.registry import AdapterRegistry
 from rune_engine.trajectories import TrajectoryStore
 
@@ -114,3 +115,22 @@ class Chooser:
             return self._trajectories.get(trajectory_id)
         except TrajectoryNotFoundError:
             return None
+
+
+def suite_tasks(params: EvaluateParams) -> list[HeldOutTask]:
+    """The tasks of the suite that the parameters name.
+
+    Raises:
+        InvalidInputError: it cannot be read.
+    """
+    assert params.suite is not None
+    workspace = None if params.workspace is None else Path(params.workspace)
+    return [
+        HeldOutTask(
+            description=each.task_description,
+            tests=each.test_suite,
+            reference=each.reference_solution,
+            workspace=workspace,
+        )
+        for each in load_suite(Path(params.suite), params.max_tasks)
+    ]

@@ -142,7 +142,7 @@ class _Measuring:
         """What became of one task's samples."""
         if task.reference is not None and not task.sealed:
             name = f"reference/{task.task}"
-            if not await self._keep.run(name, lambda: self._run(task, str(task.reference))):
+            if not await self._keep.run(name, lambda: self._passes(task)):
                 return [None] * self._draws.samples
         lasting = task.sealed or task.workspace is None
         keep = self._remember if lasting else self._keep
@@ -181,6 +181,14 @@ class _Measuring:
             temperature=self._draws.temperature,
             seed=int.from_bytes(draw[:4], "big") >> 1,
         )
+
+    async def _passes(self, task: HeldOutTask) -> bool:
+        """Whether the task's own solution passes here."""
+        async with self._running:
+            verdict = await self._sandbox.run(
+                task.reference or "", task.tests, workspace=task.workspace
+            )
+        return tests_passed(verdict) is True
 
     async def _run(self, task: HeldOutTask, code: str) -> bool | None:
         """The verdict as the agent loop reaches it: a pass comes twice, no verdict is retried."""

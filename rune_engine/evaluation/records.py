@@ -9,6 +9,7 @@ from sqlalchemy import Text
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from rune_engine.database import Database
+from rune_engine.evaluation.sorts import HELD_OUT, kind_of
 from rune_engine.models import EvaluateResult
 
 MAX_PAGE = 500
@@ -17,7 +18,6 @@ _DIFFERENCE = (
     "SELECT json_extract(result, '$.difference.difference') FROM evaluations"
     " WHERE adapter_id = ? AND +evaluated = 1 ORDER BY seq DESC LIMIT 1"
 )
-HELD_OUT = "held_out"
 
 
 class EvaluationRecord(SQLModel, table=True):
@@ -41,16 +41,6 @@ class EvaluationRecord(SQLModel, table=True):
         return EvaluateResult.model_validate_json(self.result)
 
 
-def kind_of(result: EvaluateResult) -> str:
-    """By what it was judged: all its held-out tasks, named ones, a suite, or what it predicts."""
-    settings = result.settings
-    if settings.suite is not None:
-        return "suite"
-    if settings.criterion == "pbb":
-        return "pbb"
-    return "named" if settings.named else HELD_OUT
-
-
 class EvaluationStore:
     """The evaluations of one home. Safe to share between threads and between processes."""
 
@@ -70,7 +60,7 @@ class EvaluationStore:
             EvaluationRecord(
                 id=result.evaluation_id,
                 adapter_id=result.adapter_id,
-                kind=kind_of(result),
+                kind=kind_of(result.settings),
                 base_model_id=result.base_model_id,
                 project_id=project_id,
                 caused_by=caused_by,

@@ -17,14 +17,14 @@ from pathlib import Path
 import rune_engine
 from rune_engine.config import RuneConfig
 from rune_engine.database import Database, utc_now
-from rune_engine.evaluation.choosing import Chooser, Workspaces
+from rune_engine.evaluation.choosing import Chooser, Workspaces, suite_tasks
 from rune_engine.evaluation.conclusion import Weighing, conclude
 from rune_engine.evaluation.measuring import Keep, Verdicts, measure, together
 from rune_engine.evaluation.out_of_domain import generated_tasks
 from rune_engine.evaluation.outcomes import Remembered
 from rune_engine.evaluation.predicting import predictions
 from rune_engine.evaluation.records import EvaluationStore
-from rune_engine.evaluation.suites import load_suite
+from rune_engine.evaluation.sorts import no_fitness
 from rune_engine.evaluation.tasks import HeldOutTask
 from rune_engine.inference.factory import ProviderPool
 from rune_engine.inference.provider import AdapterRef, InferenceProvider
@@ -129,7 +129,7 @@ class Evaluate:
     async def _tasks(self, job_id: str, asked: _Evaluation, steps: Steps) -> list[HeldOutTask]:
         params = asked.params
         if params.suite is not None:
-            return await asyncio.to_thread(_suite_tasks, params)
+            return await asyncio.to_thread(suite_tasks, params)
         assert asked.adapter is not None
         if params.criterion == "pbb":
             return await self._predictions(asked, steps)
@@ -247,7 +247,7 @@ class Evaluate:
             settings=settings,
             created_at=utc_now(),
             per_task=per_task,
-            **conclude(per_task, weighing, asked.params.pass_at, _no_fitness(settings)),
+            **conclude(per_task, weighing, asked.params.pass_at, no_fitness(settings)),
         )
 
     def _keep(self, job_id: str, asked: _Evaluation, result: EvaluateResult) -> EvaluateResult:
@@ -257,7 +257,7 @@ class Evaluate:
         rate is written down without.
         """
         adapter = asked.adapter
-        measured = result.pass_rate is not None and _no_fitness(asked.settings) is None
+        measured = result.pass_rate is not None and no_fitness(asked.settings) is None
         with self._evaluations.writing() as session:
             if known := self._evaluations.find(session, result.evaluation_id):
                 return known
@@ -277,31 +277,6 @@ class Evaluate:
                     caused_by=job_id,
                 )
         return result
-
-
-def _no_fitness(settings: EvaluationSettings) -> str | None:
-    """Why no fitness follows from such an evaluation."""
-    if settings.suite is not None:
-        return "Measured on a suite, whose tasks are not its project's: no fitness follows."
-    if settings.criterion == "pbb":
-        return "Measured by predicting programs that it was taught: no fitness follows."
-    if settings.named:
-        return "Measured on tasks that the caller chose: no fitness follows."
-    return None
-
-
-def _suite_tasks(params: EvaluateParams) -> list[HeldOutTask]:
-    assert params.suite is not None
-    workspace = None if params.workspace is None else Path(params.workspace)
-    return [
-        HeldOutTask(
-            description=each.task_description,
-            tests=each.test_suite,
-            reference=each.reference_solution,
-            workspace=workspace,
-        )
-        for each in load_suite(Path(params.suite), params.max_tasks)
-    ]
 
 
 def _sha256(file: Path) -> str:

@@ -12,8 +12,7 @@ from sqlalchemy import Connection
 
 __all__ = ["HEAD", "is_known", "upgrade"]
 
-HEAD = "0005"
-HEAD = "0004"
+HEAD = "0006"
 _HERE = Path(__file__).resolve().parent
 
 

@@ -30,7 +30,7 @@ class EvaluateParams(Model):
     )
     criterion: Criterion = "tests"
     base_model: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
-    workspace: FilePath | None = Field(
+    workspace: Annotated[str, StringConstraints(max_length=4096)] | None = Field(
         default=None,
         description="Absolute path of a folder that the tasks' code may import from; by default "
         "the one that the project's last task for the local model named.",
@@ -43,7 +43,9 @@ class EvaluateParams(Model):
     temperature: Annotated[float, Field(ge=0.0, le=2.0)] | None = Field(
         default=None, description="By default 0 for one sample a task, 0.8 for more."
     )
-    pass_at: list[Annotated[int, Field(ge=1, le=200)]] = Field(default_factory=lambda: [1])
+    pass_at: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=200)], ...], Field(min_length=1, max_length=20)
+    ] = (1,)
     max_tokens: Annotated[int, Field(ge=1, le=8192)] = 512
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
 

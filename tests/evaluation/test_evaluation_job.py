@@ -15,14 +15,22 @@ from engine_support import ADD_TESTS, RIGHT, draft
 
 from rune_engine.config import RuneConfig, load_config
 from rune_engine.database import Database
-from rune_engine.errors import InvalidInputError
+from rune_engine.errors import AdapterBaseModelMismatchError, InvalidInputError
+from rune_engine.evaluation.choosing import Chooser
+from rune_engine.evaluation.comparing import compare
 from rune_engine.evaluation.out_of_domain import generated_tasks
 from rune_engine.evaluation.records import EvaluationStore
 from rune_engine.events import EventLog
 from rune_engine.inference.factory import ProviderPool
 from rune_engine.jobs.evaluate import Evaluate
 from rune_engine.jobs.store import JobStore
-from rune_engine.models import EvaluateParams, EvaluateResult, LearntRole, RunTaskParams
+from rune_engine.models import (
+    Comparison,
+    EvaluateParams,
+    EvaluateResult,
+    LearntRole,
+    RunTaskParams,
+)
 from rune_engine.registry import AdapterRegistry
 from rune_engine.sandbox.sandbox import Sandbox
 from rune_engine.trajectories import TrajectoryStore
@@ -30,7 +38,7 @@ from rune_engine.trajectories import TrajectoryStore
 WRONG = "```python\ndef add(a, b):\n    return a - b\n```"
 ADAPTER = "judged"
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-OUTSIDE = 4
+OUTSIDE = 2
 
 
 class House:
@@ -42,12 +50,13 @@ class House:
         self.config = load_config(
             home=folder / "home",
             base_model=f"scripted:{self.script_path}",
-            evaluation={"out_of_domain_tasks": OUTSIDE},
+            evaluation={"out_of_domain_tasks": OUTSIDE, "fewest_tasks": 3},
         )
         self.database = database
         self.registry = AdapterRegistry(database, self.config)
         self.trajectories = TrajectoryStore(database)
         self.evaluations = EvaluationStore(database)
+        self.sandbox = Sandbox(self.config.sandbox)
         self.events = EventLog(database)
         self.jobs = JobStore(database)
         self.outside = generated_tasks(OUTSIDE, folder / "worlds")
@@ -92,7 +101,7 @@ class House:
             ProviderPool(self.config),
             registry=self.registry,
             trajectories=self.trajectories,
-            sandbox=Sandbox(self.config.sandbox),
+            sandbox=self.sandbox,
             jobs=self.jobs,
         )
         result = await work(job, lambda _fraction, _message: None)
@@ -118,11 +127,11 @@ async def test_fitness_weighs_held_out_tasks_and_what_is_harmed_outside(house: H
     house.script(("Add", RIGHT, ADAPTER), ("Add", WRONG, None), harmed=1)
     result = await house.evaluate()
     assert result.evaluated, result.reason
-    assert (result.pass_rate, result.base_pass_rate, result.generalization) == (1.0, 0.0, 0.75)
-    assert result.fitness == pytest.approx(0.7 + 0.3 * 0.75)
+    assert (result.pass_rate, result.base_pass_rate, result.generalization) == (1.0, 0.0, 0.5)
+    assert result.fitness == pytest.approx(0.7 + 0.3 * 0.5)
     assert result.difference is not None and result.difference.low > 0
     assert result.generalization_delta is not None
-    assert result.generalization_delta.difference == -0.25
+    assert result.generalization_delta.difference == -0.5
     assert (result.tasks, result.out_of_domain_tasks, result.undecided) == (6, OUTSIDE, 0)
     adapter = house.registry.retrieve_by_id(ADAPTER)
     assert (adapter.pass_rate, adapter.fitness_score) == (1.0, result.fitness)
@@ -132,11 +141,11 @@ async def test_fitness_weighs_held_out_tasks_and_what_is_harmed_outside(house: H
     assert house.evaluations.latest(ADAPTER) == result
     settings = result.settings
     assert settings.adapter_sha256 == adapter.file_hash and settings.rune_version
-    assert (settings.alpha, settings.fewest_tasks, settings.samples) == (0.7, 5, 1)
+    assert (settings.alpha, settings.fewest_tasks, settings.samples) == (0.7, 3, 1)
 
 
 async def test_an_evaluation_can_be_reproduced_from_its_row(house: House) -> None:
-    house.adapter(kept(house.record(*added(5))))
+    house.adapter(kept(house.record(*added(3))))
     house.script(("Add", RIGHT, None))
     first = await house.evaluate(samples=2, temperature=0.5, seed=7, pass_at=[1, 2])
     given = first.settings.model_dump(include={"samples", "temperature", "seed", "max_tokens"})
@@ -150,15 +159,15 @@ async def test_an_evaluation_can_be_reproduced_from_its_row(house: House) -> Non
 
 
 async def test_too_few_tasks_leave_an_adapter_unevaluated(house: House) -> None:
-    house.adapter(kept(house.record(*added(4))))
+    house.adapter(kept(house.record(*added(2))))
     house.script(("Add", RIGHT, None))
     result = await house.evaluate()
     assert not result.evaluated and result.fitness is None and "Unevaluated" in result.reason
     adapter = house.registry.retrieve_by_id(ADAPTER)
     assert (adapter.pass_rate, adapter.fitness_score) == (1.0, None)
-    house.record(*added(5)[4:], held_out=True)
+    house.record(*added(3)[2:], held_out=True)
     assert (await house.evaluate()).evaluated
-    await house.evaluate(max_tasks=2)
+    await house.evaluate(max_tasks=1)
     assert house.registry.retrieve_by_id(ADAPTER).fitness_score == 1.0, "less does not undo more"
 
 
@@ -175,7 +184,7 @@ async def test_what_is_nearly_what_was_taught_judges_nobody(house: House) -> Non
 
 
 async def test_other_projects_own_tasks_are_half_of_those_outside(house: House) -> None:
-    house.adapter(kept(house.record(*added(5))))
+    house.adapter(kept(house.record(*added(3))))
     theirs = house.record("Mend the till.", "Mend the door.", project="bank", held_out=True)
     backed = house.record("Mend the clock.", project="museum")
     house.adapter(kept(backed), id="museum-memory", project_id="museum")
@@ -227,6 +236,55 @@ async def test_predictions_are_asked_of_what_was_taught_and_give_no_fitness(hous
     result = await house.evaluate(criterion="pbb")
     assert result.tasks == 2 and result.fitness is None and result.pass_rate == 0.0
     assert {each.trajectory_id for each in result.per_task} == {trained}
+
+
+# --- two adapters ----------------------------------------------------------------------------
+
+
+def beside(house: House, one: str = ADAPTER, other: str = "other") -> Comparison:
+    chooser = Chooser(house.database, house.registry, house.trajectories)
+    return compare(
+        one, other, registry=house.registry, evaluations=house.evaluations, chooser=chooser
+    )
+
+
+async def test_two_adapters_are_compared_where_neither_was_taught(house: House) -> None:
+    ids = house.record(*added(9))
+    house.adapter(kept(ids))
+    house.adapter({**kept(ids[:8]), ids[8]: "trained"}, id="other")
+    before = beside(house)
+    assert before.difference is None and sorted(before.measurable) == sorted(ids[:8])
+    house.script(("Add", RIGHT, ADAPTER), ("Add, one", RIGHT, None), ("Add", WRONG, None))
+    for each in (ADAPTER, "other"):
+        await house.evaluate(each)
+    found = beside(house)
+    assert found.difference is not None and (found.difference.tasks, found.measurable) == (8, [])
+    assert (found.pass_rate, found.other_pass_rate, found.base_pass_rate) == (1.0, 0.125, 0.125)
+    assert found.difference.low > 0 and found.verdict.startswith(f"{ADAPTER} is the better one")
+    back = beside(house, "other", ADAPTER)
+    assert back.difference is not None and back.difference.worse == found.difference.better == 7
+    assert back.difference.high < 0 and back.verdict.startswith(f"{ADAPTER} is the better one")
+
+
+async def test_only_what_was_drawn_alike_is_compared(house: House) -> None:
+    ids = house.record(*added(2))
+    for name in (ADAPTER, "other"):
+        house.adapter(kept(ids), id=name)
+    house.script(("Add", RIGHT, None))
+    await house.evaluate(ADAPTER, out_of_domain_tasks=0)
+    await house.evaluate("other", out_of_domain_tasks=0, seed=1)
+    assert beside(house).difference is None
+    result = await house.evaluate("other", trajectory_ids=ids, out_of_domain_tasks=0)
+    assert result.fitness is None and "chose" in result.reason
+    found = beside(house)
+    assert found.difference is not None and "Too little" in found.verdict
+
+
+def test_adapters_of_two_base_models_are_not_compared(house: House) -> None:
+    house.adapter({})
+    house.adapter({}, id="other", base_model_id="another")
+    with pytest.raises(AdapterBaseModelMismatchError):
+        beside(house)
 
 
 @pytest.mark.parametrize(

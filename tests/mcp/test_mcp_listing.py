@@ -15,7 +15,7 @@ from mcp.types import Tool
 from mcp_support import REPOSITORY, in_memory
 
 from rune_engine.config import RuneConfig
-from rune_engine.models import DistillParams, RunTaskParams, TrajectoryDraft
+from rune_engine.models import DistillParams, EvaluateParams, RunTaskParams, TrajectoryDraft
 from rune_mcp.server import build_server
 
 TOOLS = {
@@ -88,11 +88,13 @@ async def test_descriptions_are_short_and_describe_rather_than_instruct() -> Non
     [
         ("run_task", RunTaskParams),
         ("distill", DistillParams),
+        ("evaluate_adapter", EvaluateParams),
         ("record_trajectory", TrajectoryDraft),
     ],
 )
 async def test_a_tool_has_the_limits_and_defaults_of_the_engines_model(
-    tool: str, model: type[RunTaskParams] | type[DistillParams] | type[TrajectoryDraft]
+    tool: str,
+    model: type[RunTaskParams] | type[DistillParams] | type[TrajectoryDraft] | type[EvaluateParams],
 ) -> None:
     offered = (await _tools())[tool].input_schema["properties"]
     accepted = model.model_json_schema()["properties"]
@@ -120,7 +122,7 @@ def test_listing_the_tools_loads_nothing_heavy_and_touches_no_file(tmp_path: Pat
         "from rune_mcp.server import attach, build_server\n"
         "async def main():\n"
         "    async with Client(build_server(attach)) as client:\n"
-        "        assert len((await client.list_tools()).tools) == 9\n"
+        f"        assert len((await client.list_tools()).tools) == {len(TOOLS)}\n"
         "asyncio.run(main())\n"
         f"print(sorted(set({HEAVY!r}) & set(sys.modules)))\n"
     )
