@@ -140,17 +140,6 @@ class EngineClient:
     async def get_adapter(self, adapter_id: str) -> AdapterInfo:
         return AdapterInfo.model_validate(await self._call("GET", f"/adapters/{_part(adapter_id)}"))
 
-    async def compare_adapters(self, params: CompareParams) -> Comparison:
-        """Two adapters on the tasks that both were measured on."""
-        answer = await self._call("POST", "/adapters/compare", body=params, repeatable=True)
-        return Comparison.model_validate(answer)
-
-    async def evaluations(self, adapter_id: str, *, limit: int = 20) -> list[EvaluateResult]:
-        """What was measured of an adapter, the newest first."""
-        path = f"/adapters/{_part(adapter_id)}/evaluations"
-        answer = await self._call("GET", path, query={"limit": limit})
-        return EvaluationPage.model_validate(answer).evaluations
-
     # --- evolution ------------------------------------------------------------------------------
 
     async def archive_adapter(self, adapter_id: str, *, reason: str = "") -> AdapterInfo:
@@ -186,6 +175,17 @@ class EngineClient:
             "POST", "/evolve/undo", body=UndoParams(event=event), repeatable=True
         )
         return UndoResult.model_validate(answer)
+
+    async def compare_adapters(self, params: CompareParams) -> Comparison:
+        """Two adapters on the tasks that both were measured on."""
+        answer = await self._call("POST", "/adapters/compare", body=params, repeatable=True)
+        return Comparison.model_validate(answer)
+
+    async def evaluations(self, adapter_id: str, *, limit: int = 20) -> list[EvaluateResult]:
+        """What was measured of an adapter, the newest first."""
+        path = f"/adapters/{_part(adapter_id)}/evaluations"
+        answer = await self._call("GET", path, query={"limit": limit})
+        return EvaluationPage.model_validate(answer).evaluations
 
     # --- projects -------------------------------------------------------------------------------
 

@@ -56,6 +56,17 @@ class Distillation(Model):
     result: DistillResult | None = Field(description="Null until the status is `succeeded`.")
 
 
+class Evolution(Model):
+    """What `evolve_memory` answers: what was decided, or would be; or the job that is at it."""
+
+    job_id: str | None = Field(description="Null for a dry run.")
+    status: JobStatus | None
+    message: str
+    steps: list[EvolutionStep] = Field(
+        description="The decisions in their order; none until the status is `succeeded`."
+    )
+
+
 class Evaluation(Model):
     """What `evaluate_adapter` answers: what was found, or the job that is still at it."""
 
@@ -75,15 +86,7 @@ class AdapterComparison(Model):
     message: str
 
 
-class Evolution(Model):
-    """What `evolve_memory` answers: what was decided, or would be; or the job that is at it."""
-
-    job_id: str | None = Field(description="Null for a dry run.")
-    status: JobStatus | None
-    message: str
-    steps: list[EvolutionStep] = Field(
-        description="The decisions in their order; none until the status is `succeeded`."
-    )
+JobResult = TaskResult | DistillResult | EvaluateResult | EvolveResult | ConsolidateResult
 
 
 class JobReport(Model):
@@ -94,11 +97,8 @@ class JobReport(Model):
     status: JobStatus
     progress: float = Field(ge=0.0, le=1.0)
     message: str
-    result: (
-        TaskResult | DistillResult | EvaluateResult | EvolveResult | ConsolidateResult | None
-    ) = Field(
-        description="A task's, a distillation's, an evaluation's or an evolution's result; null "
-        "until it `succeeded`."
+    result: JobResult | None = Field(
+        description="What its kind of job answers; null until the status is `succeeded`."
     )
     error: JobError | None = Field(description="Set when the status is `failed`.")
     attempt: int = Field(description="How often it was started; above 1 after a crash.")
@@ -119,18 +119,6 @@ def distillation(job: Job) -> Distillation:
     )
 
 
-def evaluation(job: Job) -> Evaluation:
-    return Evaluation(
-        job_id=job.id, status=job.status, message=_message(job), result=_evaluate_result(job)
-    )
-
-
-def comparison(found: Comparison, job: Job | None) -> AdapterComparison:
-    """`job` is the last measurement that was started for it."""
-    message = found.verdict if job is None or job.status in FINISHED else _message(job)
-    return AdapterComparison(result=found, job_id=job and job.id, message=message)
-
-
 def evolution(job: Job) -> Evolution:
     result = _evolve_result(job)
     return Evolution(
@@ -146,6 +134,18 @@ def planned(plan: EvolutionPlan) -> Evolution:
     return Evolution(
         job_id=None, status=None, message=f"{found}; nothing was done.", steps=plan.steps
     )
+
+
+def evaluation(job: Job) -> Evaluation:
+    return Evaluation(
+        job_id=job.id, status=job.status, message=_message(job), result=_evaluate_result(job)
+    )
+
+
+def comparison(found: Comparison, job: Job | None) -> AdapterComparison:
+    """`job` is the last measurement that was started for it."""
+    message = found.verdict if job is None or job.status in FINISHED else _message(job)
+    return AdapterComparison(result=found, job_id=job and job.id, message=message)
 
 
 def job_report(job: Job) -> JobReport:
@@ -199,13 +199,6 @@ def _distill_result(job: Job) -> DistillResult | None:
     return DistillResult.model_validate(job.result)
 
 
-def _evaluate_result(job: Job) -> EvaluateResult | None:
-    """Without the verdicts of every task, which `rune eval --json` shows."""
-    if job.kind != "evaluate" or job.result is None:
-        return None
-    return EvaluateResult.model_validate({**job.result, "per_task": []})
-
-
 def _evolve_result(job: Job) -> EvolveResult | None:
     if job.kind != "evolve" or job.result is None:
         return None
@@ -216,6 +209,13 @@ def _consolidate_result(job: Job) -> ConsolidateResult | None:
     if job.kind != "consolidate" or job.result is None:
         return None
     return ConsolidateResult.model_validate(job.result)
+
+
+def _evaluate_result(job: Job) -> EvaluateResult | None:
+    """Without the verdicts of every task, which `rune eval --json` shows."""
+    if job.kind != "evaluate" or job.result is None:
+        return None
+    return EvaluateResult.model_validate({**job.result, "per_task": []})
 
 
 def _short(attempt: Attempt) -> Attempt:

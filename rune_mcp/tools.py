@@ -9,7 +9,6 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import anyio.to_thread
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.types import ToolAnnotations
@@ -18,7 +17,6 @@ from rune_engine.models import (
     AdapterInfo,
     AdapterPage,
     DistillParams,
-    EvolveParams,
     MemoryStatus,
     RecordedTrajectory,
     RetrievedAdapter,
@@ -28,29 +26,12 @@ from rune_engine.models import (
 from rune_mcp import parameters as p
 from rune_mcp.following import WAIT_SECONDS, run_job
 from rune_mcp.judging import JudgingTools
-from rune_mcp.results import (
-    Distillation,
-    Evolution,
-    JobReport,
-    TaskRun,
-    distillation,
-    evolution,
-    job_report,
-    planned,
-    task_run,
-)
+from rune_mcp.projects import project_id_of as _project_id
+from rune_mcp.results import Distillation, JobReport, TaskRun, distillation, job_report, task_run
+from rune_mcp.steering import SteeringTools
 
 if TYPE_CHECKING:
     from rune_engine.client import EngineClient
-
-
-async def _project_id(given: str) -> str:
-    """The id of a project that is given by its id, or by the path of a folder in it."""
-    if not given.startswith("/"):
-        return given
-    from rune_engine.projects import identify
-
-    return (await anyio.to_thread.run_sync(identify, given)).id
 
 
 class Engine:
@@ -72,7 +53,7 @@ class Engine:
             self._client = None
 
 
-class Tools(JudgingTools):
+class Tools(JudgingTools, SteeringTools):
     """One method a tool; its docstring is what the agent reads."""
 
     async def run_task(
@@ -207,39 +188,6 @@ class Tools(JudgingTools):
         client = self._engine.client
         submit, report = lambda: client.distill(params), context.report_progress
         return distillation(await run_job(client, submit, report, wait_seconds))
-
-    async def evolve_memory(
-        self,
-        context: Context[None, Any],
-        project_id: p.ProjectId,
-        dry_run: p.DryRun = False,
-        wait_seconds: p.WaitSeconds = WAIT_SECONDS,
-    ) -> Evolution:
-        """Decides which of a project's adapters stay in use, by what was measured of them.
-
-        Adapters that are no better than the base model or beaten by another are archived, proven
-        ones are tried on wider tasks, similar ones are tried as one. Each decision comes with its
-        numbers, stays in the history and can be taken back; weights are not deleted. Returns the
-        decisions; or, when `wait_seconds` are over first, the job's id for `get_job`.
-        """
-        params = EvolveParams(project_id=await _project_id(project_id))
-        client = self._engine.client
-        if dry_run:
-            return planned(await client.plan_evolution(params))
-        submit, report = lambda: client.evolve(params), context.report_progress
-        return evolution(await run_job(client, submit, report, wait_seconds))
-
-    async def archive_adapter(self, adapter_id: p.AdapterId, reason: p.Reason = "") -> AdapterInfo:
-        """Takes an adapter out of use; its weights stay, and `restore_adapter` brings it back."""
-        return await self._engine.client.archive_adapter(adapter_id, reason=reason)
-
-    async def restore_adapter(self, adapter_id: p.AdapterId, reason: p.Reason = "") -> AdapterInfo:
-        """Puts an archived adapter in use again.
-
-        From then on it is judged only by what is measured after. One that learnt from something
-        that was forgotten stays out.
-        """
-        return await self._engine.client.restore_adapter(adapter_id, reason=reason)
 
     async def get_job(self, job_id: p.JobId) -> JobReport:
         """Shows where a job stands: status, progress, and its result or error once it ended."""

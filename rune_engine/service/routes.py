@@ -103,11 +103,6 @@ def get_adapter(engine: TheEngine, adapter_id: Identifier) -> AdapterInfo:
     return engine.registry.retrieve_by_id(adapter_id)
 
 
-@router.get("/adapters/{adapter_id}/evaluations")
-def evaluations(engine: TheEngine, adapter_id: Identifier, limit: Limit = 20) -> EvaluationPage:
-    return EvaluationPage(evaluations=engine.evaluations.page(adapter_id, limit=limit))
-
-
 @router.post("/adapters/{adapter_id}/archive")
 def archive_adapter(
     engine: TheEngine, adapter_id: Identifier, params: SteeringParams
@@ -140,6 +135,11 @@ async def evolve(engine: TheEngine, params: EvolveParams) -> Job:
 @router.post("/jobs/consolidate", status_code=202)
 async def consolidate(engine: TheEngine, params: ConsolidateParams) -> Job:
     return await engine.submit_consolidate(params)
+
+
+@router.get("/adapters/{adapter_id}/evaluations")
+def evaluations(engine: TheEngine, adapter_id: Identifier, limit: Limit = 20) -> EvaluationPage:
+    return EvaluationPage(evaluations=engine.evaluations.page(adapter_id, limit=limit))
 
 
 @router.post("/jobs/run_task", status_code=202)

@@ -27,11 +27,14 @@ TOOLS = {
     "distill",
     "evaluate_adapter",
     "compare_adapters",
+    "evolve_memory",
+    "archive_adapter",
+    "restore_adapter",
     "get_job",
     "cancel_job",
     "memory_status",
 }
-CREATE = {"run_task", "distill", "evaluate_adapter", "compare_adapters"}
+CREATE = {"run_task", "distill", "evaluate_adapter", "compare_adapters", "evolve_memory"}
 READ_ONLY = {"retrieve_adapter", "list_adapters", "get_adapter", "get_job", "memory_status"}
 LIMITS = ("minLength", "maxLength", "pattern", "minimum", "maximum", "exclusiveMinimum", "enum")
 HEAVY = (

@@ -21,7 +21,7 @@ from torch import Tensor
 from trainers.closed_form.statistics import LowRank
 
 ROUNDING = 1e-7
-"""Singular values below so much of the largest are those of float32 rounding."""
+"""Singular values below so much of the whole are those of float32 rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,9 @@ class CoreSpace:
     def back(self, core: Tensor, rank: int | None = None) -> Cut:
         """The update that a core means, of no more rank than it needs or than is wanted."""
         u, sizes, vh = torch.linalg.svd(core, full_matrices=False)
-        needed = int((sizes > ROUNDING * sizes[:1].sum()).sum())
+        # By the parents' size: where they cancel out, what is left is rounding as a whole.
+        largest = max(float(each.norm()) for each in self.cores)
+        needed = int((sizes > ROUNDING * largest).sum())
         kept = needed if rank is None else min(rank, needed)
         root = sizes[:kept].sqrt()
         b = (self.left @ u[:, :kept]) * root
