@@ -31,9 +31,12 @@ class Answers:
 
     def __init__(self, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        known = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-        self._found = {(one["policy"], one["task"]): one for one in map(_read, known) if one}
+        known = file.read_text(encoding="utf-8") if file.exists() else ""
+        lines = map(_read, known.splitlines())
+        self._found = {(one["policy"], one["task"]): one for one in lines if one}
         self._file = file.open("a", encoding="utf-8")
+        if not known.endswith("\n"):  # a kill has cut the last line off
+            self._file.write("\n")
 
     def close(self) -> None:
         self._file.close()

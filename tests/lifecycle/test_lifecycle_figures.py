@@ -39,7 +39,7 @@ def _event(seq: int, kind: str, **payload: Any) -> LifecycleEvent:
 
 def _promoted(seq: int, *interval: float) -> LifecycleEvent:
     numbers = {"against_base": {"tasks": 6, "difference": 0.5, "interval": list(interval)}}
-    return _event(seq, "consolidation_decided", decision="promoted", numbers=numbers)
+    return _event(seq, "evolution_decided", decision="promoted", numbers=numbers)
 
 
 def _lived(arm: Arm, world: World, events: Sequence[LifecycleEvent] = ()) -> Lived:
@@ -123,7 +123,7 @@ def test_which_sessions_reached_the_answering_adapters_is_told_by_what_is_wrong_
     [
         ([_promoted(3, 0.1, 0.9)], 0, True),
         ([_promoted(3, 0.1, 0.9), _promoted(12, 0.0, 0.9)], 1, False),
-        ([_event(4, "consolidation_decided", decision="promoted")], 1, False),
+        ([_event(4, "evolution_decided", decision="promoted")], 1, False),
         ([], 0, None),
     ],
 )
