@@ -22,7 +22,7 @@ from benchmarks.lifecycle.worlds import ARMS, Arm, Settings, World, make_world
 from rune_engine.durable import write_file
 from rune_engine.errors import InvalidInputError
 
-QUICK = {"projects": 2, "days": 3, "sessions": 12, "tasks": 4}
+QUICK = {"projects": 2, "days": 3, "sessions": 16, "tasks": 4}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -48,7 +48,7 @@ class Settings:
 
     seed: int = 1
     projects: int = 10
-    sessions: int = 24
+    sessions: int = 30
     poisoned_share: float = 0.2
     days: int = 15
     tasks: int = 6
