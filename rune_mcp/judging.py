@@ -30,6 +30,7 @@ class JudgingTools:
         trajectory_ids: p.JudgedBy | None = None,
         suite: p.SuitePath | None = None,
         criterion: p.CriterionName = "tests",
+        folds: p.Folds | None = None,
         samples: p.Samples = 1,
         temperature: p.SamplingTemperature | None = None,
         pass_at: p.PassAt = (1,),

@@ -126,6 +126,14 @@ CriterionName = Annotated[
         " give for inputs that were not shown."
     ),
 ]
+Folds = Annotated[
+    int,
+    Field(
+        ge=2,
+        le=20,
+        description="Also judge by what it was taught: each task by an adapter made without it.",
+    ),
+]
 Samples = Annotated[int, Field(ge=1, le=200, description="Answers per task, on either side.")]
 SamplingTemperature = Annotated[
     float, Field(ge=0.0, le=2.0, description="0 for one answer per task, 0.8 for more, by default.")

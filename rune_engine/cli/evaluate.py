@@ -32,6 +32,10 @@ def evaluate(
     criterion: Annotated[
         Criterion, typer.Option(help="tests, or pbb: predict programs for unseen inputs.")
     ] = "tests",
+    folds: Annotated[
+        int | None,
+        typer.Option(min=2, max=20, help="Also by what it was taught, by adapters made without."),
+    ] = None,
     pass_at: Annotated[
         list[int] | None, typer.Option("--pass-at", min=1, max=200, help="k of Pass@k; repeatable.")
     ] = None,
@@ -62,6 +66,7 @@ def evaluate(
         adapter_id=adapter_id or NO_ADAPTER,
         suite=None if suite is None else str(suite.absolute()),
         criterion=criterion,
+        folds=folds,
         pass_at=tuple(ks),
         samples=samples or max(ks),
         temperature=temperature,

@@ -83,7 +83,7 @@ def _outcomes(evaluations: Sequence[EvaluateResult], taught: set[str]) -> dict[s
     found: dict[str, _Outcome] = {}
     for result in evaluations:
         asked = result.settings
-        if asked.criterion != "tests":
+        if asked.criterion != "tests" or asked.folds is not None:
             continue
         draws = (asked.samples, asked.temperature, asked.seed, asked.max_tokens)
         for each in result.per_task:

@@ -32,6 +32,8 @@ _T = TypeVar("_T")
 
 RUNS_AT_ONCE = 4
 """Of the sandbox."""
+ANSWERS_AT_ONCE = 160
+"""Of the model, on one side, where no single task asks for more."""
 
 Verdicts = list[bool | None]
 """Of one task, one a sample; None where none was reached."""
@@ -82,7 +84,7 @@ async def measure(
         adapter: None is the base model alone.
         seed: a task's draws follow from it and from the task, so that adapters are compared on
             the same ones.
-        at_once: tasks that are asked and run at the same time.
+        at_once: tasks that are asked and run at the same time; fewer where each has many samples.
         keep: what does each step once; by default nothing is kept.
         remember: instead of it, for tasks whose verdicts follow from nothing but the model, the
             draws and the task's own words.
@@ -95,7 +97,7 @@ async def measure(
     draws = Draws(samples, temperature, seed, max_tokens)
     keep = keep or NotKept()
     measuring = _Measuring(provider, sandbox, adapter, draws, keep, remember or keep)
-    room = asyncio.Semaphore(at_once)
+    room = asyncio.Semaphore(max(1, min(at_once, ANSWERS_AT_ONCE // max(1, samples))))
 
     async def one(task: HeldOutTask) -> Verdicts:
         async with room:

@@ -8,11 +8,14 @@ HELD_OUT = "held_out"
 
 
 def kind_of(settings: EvaluationSettings) -> str:
-    """By what it was judged: all its held-out tasks, named ones, a suite, or what it predicts."""
+    """By what it was judged: all its held-out tasks, folds, named ones, a suite,
+    or what it predicts."""
     if settings.suite is not None:
         return "suite"
     if settings.criterion == "pbb":
         return "pbb"
+    if settings.folds is not None:
+        return "folds"
     return "named" if settings.named else HELD_OUT
 
 

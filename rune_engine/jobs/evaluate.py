@@ -11,30 +11,29 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import rune_engine
 from rune_engine.config import RuneConfig
 from rune_engine.database import Database, utc_now
-from rune_engine.evaluation.choosing import Chooser, Workspaces, suite_tasks
+from rune_engine.evaluation.choosing import Chooser
 from rune_engine.evaluation.conclusion import Weighing, conclude
 from rune_engine.evaluation.measuring import Keep, Verdicts, measure, together
-from rune_engine.evaluation.out_of_domain import generated_tasks
 from rune_engine.evaluation.outcomes import Remembered
-from rune_engine.evaluation.predicting import predictions
 from rune_engine.evaluation.records import EvaluationStore
 from rune_engine.evaluation.sorts import no_fitness
 from rune_engine.evaluation.tasks import HeldOutTask
 from rune_engine.inference.factory import ProviderPool
 from rune_engine.inference.provider import AdapterRef, InferenceProvider
+from rune_engine.jobs.folding import Fold, Folding, made_at_once
+from rune_engine.jobs.judged_by import Asked, JudgedBy
 from rune_engine.jobs.progress import Report
 from rune_engine.jobs.steps import Steps
 from rune_engine.jobs.store import JobStore
 from rune_engine.jobs.submission import check_evaluate
+from rune_engine.jobs.trainer import Trainers
 from rune_engine.models import (
     NO_ADAPTER,
-    AdapterInfo,
     EvaluatedTask,
     EvaluateParams,
     EvaluateResult,
@@ -50,17 +49,6 @@ _SCRIPTED = "scripted"
 """A script may have changed since, under the same name."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Evaluation:
-    """One job's subject and settings; without an adapter it is of the base model alone."""
-
-    params: EvaluateParams
-    adapter: AdapterInfo | None
-    ref: AdapterRef | None
-    provider: InferenceProvider
-    settings: EvaluationSettings
-
-
 class Evaluate:
     """Runs `evaluate` jobs."""
 
@@ -74,6 +62,7 @@ class Evaluate:
         trajectories: TrajectoryStore,
         sandbox: Sandbox,
         jobs: JobStore,
+        trainers: Trainers,
     ) -> None:
         self._config = config
         self._database = database
@@ -84,22 +73,36 @@ class Evaluate:
         self._chooser = Chooser(database, registry, trajectories)
         self._sandbox = sandbox
         self._jobs = jobs
+        self._folding = Folding(config, trainers)
+        self._judged_by = JudgedBy(config, self._chooser, self._folding, sandbox)
+
+    async def prepare(self, job: Job, report: Report) -> None:
+        """Make the adapters of a k-fold evaluation, while serving sleeps."""
+        params = EvaluateParams.model_validate(job.params)
+        adapter = await asyncio.to_thread(self._registry.retrieve_by_id, params.adapter_id)
+        taught = await asyncio.to_thread(self._chooser.taught, adapter)
+        made_by = await asyncio.to_thread(self._jobs.that_made, adapter.id)
+        alike = made_at_once(adapter.id, made_by)
+        await self._folding.make(job.id, params, taught, alike, report)
 
     async def __call__(self, job: Job, report: Report) -> EvaluateResult:
-        asked = await asyncio.to_thread(self._asked, EvaluateParams.model_validate(job.params))
+        params = EvaluateParams.model_validate(job.params)
+        provider = self._providers.get(params.base_model)
+        asked = await asyncio.to_thread(self._asked, params, provider)
         steps = self._jobs.steps(job)
         report(0.0, "choosing tasks")
-        tasks = await self._tasks(job.id, asked, steps)
-        sides = await self._measure(tasks, asked, steps, report)
+        tasks = await self._judged_by.tasks(job.id, asked, steps)
+        folds = await asyncio.to_thread(self._judged_by.folds, job.id, asked)
+        sides = await self._measure(tasks, folds, asked, steps, report)
+        tasks = [*tasks, *(task for fold in folds for task in fold.tasks)]
         result = self._result(job.id, asked, tasks, *sides)
         return await asyncio.to_thread(self._keep, job.id, asked, result)
 
-    def _asked(self, params: EvaluateParams) -> _Evaluation:
-        provider = self._providers.get(params.base_model)
+    def _asked(self, params: EvaluateParams, provider: InferenceProvider) -> Asked:
         adapter = check_evaluate(params, provider.base_model_id, self._registry, self._trajectories)
         ref = None if adapter is None else self._registry.verified_ref(adapter.id)
         settings = self._settings(params, provider, ref)
-        return _Evaluation(params, adapter, ref, provider, settings)
+        return Asked(params, adapter, ref, provider, settings)
 
     def _settings(
         self, params: EvaluateParams, provider: InferenceProvider, ref: AdapterRef | None
@@ -121,80 +124,36 @@ class Evaluate:
             fewest_tasks=defaults.fewest_tasks,
             adapter_sha256=ref.sha256 if ref else "",
             rune_version=rune_engine.__version__,
-            **params.model_dump(include={"samples", "seed", "max_tokens", "max_tasks"}),
+            **params.model_dump(include={"samples", "seed", "max_tokens", "max_tasks", "folds"}),
         )
-
-    # --- which tasks ----------------------------------------------------------------------------
-
-    async def _tasks(self, job_id: str, asked: _Evaluation, steps: Steps) -> list[HeldOutTask]:
-        params = asked.params
-        if params.suite is not None:
-            return await asyncio.to_thread(suite_tasks, params)
-        assert asked.adapter is not None
-        if params.criterion == "pbb":
-            return await self._predictions(asked, steps)
-        chosen = await steps.run("tasks", lambda: asyncio.to_thread(self._choose, asked))
-        held_out = await asyncio.to_thread(
-            lambda: [
-                *self._chooser.tasks(chosen["held_out"], "held_out", self._workspaces(params)),
-                *self._chooser.tasks(
-                    chosen["elsewhere"], "out_of_domain", self._trajectories.last_workspace
-                ),
-            ]
-        )
-        worlds = self._config.jobs_path / job_id / "worlds"
-        return [*held_out, *generated_tasks(chosen["generated"], worlds)]
-
-    def _choose(self, asked: _Evaluation) -> dict[str, object]:
-        """Ids of trajectories, and how many tasks are generated: outside the adapter's domain half
-        are other projects' own, as far as there are any."""
-        params, adapter, outside = asked.params, asked.adapter, asked.settings.out_of_domain_tasks
-        assert adapter is not None
-        if params.trajectory_ids is not None:
-            held_out = self._chooser.named(params.trajectory_ids, params.max_tasks)
-        else:
-            held_out = self._chooser.held_out(adapter, params.max_tasks)
-        elsewhere = self._chooser.elsewhere(adapter, outside // 2)
-        generated = outside - len(elsewhere)
-        return {"held_out": held_out, "elsewhere": elsewhere, "generated": generated}
-
-    async def _predictions(self, asked: _Evaluation, steps: Steps) -> list[HeldOutTask]:
-        assert asked.adapter is not None
-        adapter, params = asked.adapter, asked.params
-
-        async def find() -> list[dict[str, object]]:
-            taught = await asyncio.to_thread(self._chooser.taught, adapter)
-            workspace = self._workspaces(params)(adapter.project_id)
-            found = await predictions(taught, self._sandbox, workspace=workspace, seed=params.seed)
-            return [asdict(task) for task in found[: params.max_tasks]]
-
-        return [HeldOutTask(**fields) for fields in await steps.run("predictions", find)]
-
-    def _workspaces(self, params: EvaluateParams) -> Workspaces:
-        if params.workspace is None:
-            return self._trajectories.last_workspace
-        workspace = Path(params.workspace)
-        return lambda _project_id: workspace
 
     # --- what becomes of them -------------------------------------------------------------------
 
     async def _measure(
-        self, tasks: Sequence[HeldOutTask], asked: _Evaluation, steps: Steps, report: Report
+        self,
+        tasks: Sequence[HeldOutTask],
+        folds: Sequence[Fold],
+        asked: Asked,
+        steps: Steps,
+        report: Report,
     ) -> tuple[Mapping[str, Verdicts], Mapping[str, Verdicts]]:
-        """Every task's verdicts, with the adapter and without."""
+        """Every task's verdicts, with the adapter (or its fold's) and without."""
         settings, done = asked.settings, 0
-        sides = [None] if asked.ref is None else [None, asked.ref]
+        sides: list[tuple[AdapterRef | None, Sequence[HeldOutTask]]]
+        sides = [(None, [*tasks, *(task for fold in folds for task in fold.tasks)])]
+        if asked.ref is not None:
+            sides += [(asked.ref, tasks), *((fold.ref, fold.tasks) for fold in folds)]
+        all_of_it = sum(len(each) for _, each in sides)
 
         def one_more() -> None:
             nonlocal done
             done += 1
-            all_of_it = len(sides) * len(tasks)
             report(done / all_of_it, f"{done} of {all_of_it} tasks, on either side")
 
         found = await together(
             [
                 measure(
-                    tasks,
+                    put,
                     side,
                     provider=asked.provider,
                     sandbox=self._sandbox,
@@ -207,12 +166,12 @@ class Evaluate:
                     remember=self._remembered(asked, steps) if side is None else None,
                     on_task=one_more,
                 )
-                for side in sides
+                for side, put in sides
             ]
         )
-        return (found[1] if len(found) > 1 else {}), found[0]
+        return {task: verdicts for each in found[1:] for task, verdicts in each.items()}, found[0]
 
-    def _remembered(self, asked: _Evaluation, steps: Steps) -> Keep | None:
+    def _remembered(self, asked: Asked, steps: Steps) -> Keep | None:
         if asked.provider.name == _SCRIPTED:
             return None
         serving = self._config.serving.model_dump_json()
@@ -222,7 +181,7 @@ class Evaluate:
     def _result(
         self,
         job_id: str,
-        asked: _Evaluation,
+        asked: Asked,
         tasks: Sequence[HeldOutTask],
         with_adapter: Mapping[str, Verdicts],
         with_base: Mapping[str, Verdicts],
@@ -250,7 +209,7 @@ class Evaluate:
             **conclude(per_task, weighing, asked.params.pass_at, no_fitness(settings)),
         )
 
-    def _keep(self, job_id: str, asked: _Evaluation, result: EvaluateResult) -> EvaluateResult:
+    def _keep(self, job_id: str, asked: Asked, result: EvaluateResult) -> EvaluateResult:
         """Write it down, once, and the adapter's fitness where there is one.
 
         Too little for a fitness leaves one that there is as it was; where there was none, the pass

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -262,6 +262,32 @@ class Serves:
     async def __call__(self, job: Job, report: Report) -> Model:
         async with self._lease.serving(report, job.params.get("base_model")):
             return await self._work(job, report)
+
+
+class ServesAfterTraining:
+    """Work that asks the model, after something was made for it while serving slept.
+
+    Args:
+        needed: whether a job needs that.
+    """
+
+    def __init__(
+        self,
+        lease: AcceleratorLease,
+        prepare: Callable[[Job, Report], Awaitable[None]],
+        work: Work,
+        needed: Callable[[Job], bool],
+    ) -> None:
+        self._lease = lease
+        self._prepare = prepare
+        self._serves = Serves(lease, work)
+        self._needed = needed
+
+    async def __call__(self, job: Job, report: Report) -> Model:
+        if self._needed(job):
+            async with self._lease.training(job.id, report, polite=job.priority < 0):
+                await self._prepare(job, report)
+        return await self._serves(job, report)
 
 
 class Trains:

@@ -116,12 +116,19 @@ def check_evaluate(
             next_step="Ask for at least as many samples.",
         )
     if params.adapter_id == NO_ADAPTER:
-        if params.suite is None or params.criterion != "tests":
+        if params.suite is None or params.folds is not None or params.criterion != "tests":
             raise InvalidInputError(
                 "Without an adapter there is nothing to judge by but a suite's tests.",
                 next_step="Name an adapter, or a suite.",
             )
         return None
+    if params.folds is not None and (
+        params.suite or params.trajectory_ids or params.criterion != "tests"
+    ):
+        raise InvalidInputError(
+            "Folds are parts of what an adapter was taught, judged by its tests.",
+            next_step="Leave the suite, the trajectories and the criterion out.",
+        )
     adapter = registry.retrieve_by_id(params.adapter_id)
     _check_made_for(registry.verified_ref(adapter.id), base_model_id)
     for trajectory_id in params.trajectory_ids or ():

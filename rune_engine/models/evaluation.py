@@ -29,6 +29,10 @@ class EvaluateParams(Model):
         default=None, description="Absolute path of a file in HumanEval's or MBPP's format."
     )
     criterion: Criterion = "tests"
+    folds: Annotated[int, Field(ge=2, le=20)] | None = Field(
+        default=None,
+        description="Also judge by what it was taught: each task by an adapter made without it.",
+    )
     base_model: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
     workspace: Annotated[str, StringConstraints(max_length=4096)] | None = Field(
         default=None,
@@ -77,6 +81,7 @@ class EvaluationSettings(Model):
 
     criterion: Criterion = "tests"
     suite: str | None = Field(default=None, description="SHA-256 of the suite's file.")
+    folds: int | None = None
     named: bool = Field(default=False, description="Whether the caller chose the tasks.")
     provider: str = ""
     samples: int = 1

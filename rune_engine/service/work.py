@@ -12,7 +12,7 @@ from rune_engine.jobs.evaluate import Evaluate
 from rune_engine.jobs.evolve import Evolve
 from rune_engine.jobs.import_file import ImportFile
 from rune_engine.jobs.judging import Judging
-from rune_engine.jobs.lease import AcceleratorLease, Serves, Trains
+from rune_engine.jobs.lease import AcceleratorLease, Serves, ServesAfterTraining, Trains
 from rune_engine.jobs.merging import Merging
 from rune_engine.jobs.run_task import RunTask
 from rune_engine.jobs.runner import Work
@@ -64,20 +64,21 @@ def work_of(
         jobs=jobs,
         lease=lease,
     )
+    evaluate = Evaluate(
+        config,
+        database,
+        providers,
+        registry=registry,
+        trajectories=trajectories,
+        sandbox=sandbox,
+        jobs=jobs,
+        trainers=trainers,
+    )
     return {
         "run_task": Serves(lease, RunTask(providers, registry, router, trajectories, sandbox)),
         "distill": Trains(lease, Distill(config, registry, trajectories, trainers, jobs)),
-        "evaluate": Serves(
-            lease,
-            Evaluate(
-                config,
-                database,
-                providers,
-                registry=registry,
-                trajectories=trajectories,
-                sandbox=sandbox,
-                jobs=jobs,
-            ),
+        "evaluate": ServesAfterTraining(
+            lease, evaluate.prepare, evaluate, lambda job: bool(job.params.get("folds"))
         ),
         "evolve": Evolve(
             config.evolution,

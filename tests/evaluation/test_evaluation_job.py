@@ -24,6 +24,7 @@ from rune_engine.events import EventLog
 from rune_engine.inference.factory import ProviderPool
 from rune_engine.jobs.evaluate import Evaluate
 from rune_engine.jobs.store import JobStore
+from rune_engine.jobs.trainer import Trainers
 from rune_engine.models import (
     Comparison,
     EvaluateParams,
@@ -103,6 +104,7 @@ class House:
             trajectories=self.trajectories,
             sandbox=self.sandbox,
             jobs=self.jobs,
+            trainers=Trainers(),
         )
         result = await work(job, lambda _fraction, _message: None)
         self.jobs.succeed(job, result.model_dump(mode="json"))

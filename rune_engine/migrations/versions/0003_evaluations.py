@@ -17,7 +17,7 @@ CREATE TABLE evaluations (
     seq           INTEGER PRIMARY KEY AUTOINCREMENT,
     id            TEXT NOT NULL UNIQUE,
     adapter_id    TEXT NOT NULL,
-    kind          TEXT NOT NULL CHECK (kind IN ('held_out', 'named', 'suite', 'pbb')),
+    kind          TEXT NOT NULL CHECK (kind IN ('held_out', 'folds', 'named', 'suite', 'pbb')),
     base_model_id TEXT NOT NULL,
     project_id    TEXT,
     caused_by     TEXT NOT NULL,
