@@ -12,29 +12,23 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlmodel import Session
-
 from rune_engine.config import RuneConfig
-from rune_engine.errors import AdapterAlreadyExistsError
 from rune_engine.evaluation.measuring import Verdicts
-from rune_engine.evaluation.records import EvaluationStore
 from rune_engine.evaluation.tasks import HeldOutTask
 from rune_engine.evolution.consolidate import accepts, joined
 from rune_engine.evolution.evidence import Decision, Measured, Scope, scope_of
 from rune_engine.jobs.candidates import Candidate
-from rune_engine.jobs.decisions import carry_out
 from rune_engine.jobs.judging import Asked, Judging, scores
 from rune_engine.jobs.lease import AcceleratorLease
 from rune_engine.jobs.merging import Merging
 from rune_engine.jobs.progress import Report
 from rune_engine.jobs.standing import Standings
-from rune_engine.jobs.store import JobStore
 from rune_engine.jobs.submission import check_consolidate
+from rune_engine.jobs.winners import Winner, Winners
 from rune_engine.models import (
     AdapterInfo,
     ConsolidateParams,
     ConsolidateResult,
-    EvaluateParams,
     EvolutionStep,
     Job,
     MergeSettings,
@@ -71,8 +65,7 @@ class Consolidate:
         standings: Standings,
         merging: Merging,
         judging: Judging,
-        evaluations: EvaluationStore,
-        jobs: JobStore,
+        winners: Winners,
         lease: AcceleratorLease,
     ) -> None:
         self._config = config
@@ -80,8 +73,7 @@ class Consolidate:
         self._standings = standings
         self._merging = merging
         self._judging = judging
-        self._evaluations = evaluations
-        self._jobs = jobs
+        self._winners = winners
         self._lease = lease
 
     async def __call__(self, job: Job, report: Report) -> ConsolidateResult:
@@ -177,59 +169,46 @@ class Consolidate:
         judged: _Judged,
     ) -> ConsolidateResult:
         """Write the decision down; a winner is stored with it, and its parents go."""
-        new_id, project_id = judged.candidate.ref.id, parents[0].project_id
-        merged = judged.candidate.result
-        step = EvolutionStep(
-            operation="consolidate",
-            decision="consolidated" if judged.won else "not_consolidated",
-            adapter_ids=params.adapter_ids,
-            archive=judged.decision.archive,
-            stored=[new_id] if judged.won else [],
-            reason=f"Adapters {', '.join(params.adapter_ids)}: {judged.decision.reason}",
-            numbers={**judged.decision.numbers, "method": merged.method, "rank": merged.rank},
+        step = _step(params, judged)
+        winner = self._winner(job, params, parents, judged) if judged.won else None
+        self._winners.decide(
+            job, step, winner, project_id=parents[0].project_id, as_of=judged.as_of
         )
-
-        def decided(session: Session) -> None:
-            carry_out(session, step, project_id=project_id, caused_by=job.id, as_of=judged.as_of)
-
-        def decided_and_measured(session: Session) -> None:
-            decided(session)
-            row = self._judging.row(
-                new_id,
-                judged.candidate.ref,
-                judged.tasks,
-                judged.verdicts,
-                judged.base,
-                _asked(params),
-                evaluation_id=f"{job.id}-candidate",
-            )
-            self._evaluations.add(session, row, project_id=project_id, caused_by=job.id)
-            # Fitness also rests on other domains' tasks, which decide nothing here.
-            self._jobs.enqueue_in(
-                session,
-                "evaluate",
-                EvaluateParams(adapter_id=new_id, base_model=params.base_model),
-                idempotency_key=f"evaluate:{new_id}",
-                priority=job.priority,
-                project_id=project_id,
-            )
-
-        if not judged.won:
-            with self._evaluations.writing() as session:
-                decided(session)
-            return _result(step)
-        try:
-            self._registry.store(
-                _draft(new_id, parents),
-                judged.candidate.weights(),
-                learnt_from=judged.candidate.learnt_from,
-                caused_by=job.id,
-                decided=decided_and_measured,
-            )
-        except AdapterAlreadyExistsError:
-            # An engine died between the commit and the end of this job.
-            self._registry.retrieve_by_id(new_id)
         return _result(step)
+
+    def _winner(
+        self,
+        job: Job,
+        params: ConsolidateParams,
+        parents: Sequence[AdapterInfo],
+        judged: _Judged,
+    ) -> Winner:
+        candidate = judged.candidate
+        found = self._judging.row(
+            candidate.ref.id,
+            candidate.ref,
+            judged.tasks,
+            judged.verdicts,
+            judged.base,
+            _asked(params),
+            evaluation_id=f"{job.id}-candidate",
+        )
+        draft = _draft(candidate.ref.id, parents)
+        return Winner(draft, candidate.weights(), candidate.learnt_from, found)
+
+
+def _step(params: ConsolidateParams, judged: _Judged) -> EvolutionStep:
+    """What was decided of a candidate."""
+    merged = judged.candidate.result
+    return EvolutionStep(
+        operation="consolidate",
+        decision="consolidated" if judged.won else "not_consolidated",
+        adapter_ids=params.adapter_ids,
+        archive=judged.decision.archive,
+        stored=[judged.candidate.ref.id] if judged.won else [],
+        reason=f"Adapters {', '.join(params.adapter_ids)}: {judged.decision.reason}",
+        numbers={**judged.decision.numbers, "method": merged.method, "rank": merged.rank},
+    )
 
 
 def _asked(params: ConsolidateParams) -> Asked:

@@ -13,22 +13,17 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlmodel import Session
-
-from rune_engine.errors import AdapterAlreadyExistsError
 from rune_engine.evaluation.measuring import Verdicts
-from rune_engine.evaluation.records import EvaluationStore
 from rune_engine.evaluation.tasks import HeldOutTask
-from rune_engine.evolution.evidence import Measured, Scope, scope_of
+from rune_engine.evolution.evidence import Decision, Measured, Scope, scope_of
 from rune_engine.evolution.plan import Facts
 from rune_engine.evolution.promote import promotes, wider
 from rune_engine.inference.provider import AdapterRef
-from rune_engine.jobs.decisions import carry_out
 from rune_engine.jobs.judging import Asked, Judging, scores
 from rune_engine.jobs.progress import Report
 from rune_engine.jobs.standing import Standings
-from rune_engine.jobs.store import JobStore
-from rune_engine.models import AdapterInfo, EvaluateParams, EvolutionStep, Job
+from rune_engine.jobs.winners import Winner, Winners
+from rune_engine.models import AdapterInfo, EvolutionStep, Job
 from rune_engine.registry import AdapterDraft, AdapterRegistry, AdapterWeights
 
 MOST_TASKS = 200
@@ -55,14 +50,12 @@ class Widening:
         registry: AdapterRegistry,
         standings: Standings,
         judging: Judging,
-        evaluations: EvaluationStore,
-        jobs: JobStore,
+        winners: Winners,
     ) -> None:
         self._registry = registry
         self._standings = standings
         self._judging = judging
-        self._evaluations = evaluations
-        self._jobs = jobs
+        self._winners = winners
 
     async def __call__(
         self, job: Job, step: EvolutionStep, facts: Facts, report: Report
@@ -86,91 +79,65 @@ class Widening:
     ) -> _Tried | None:
         above = wider(scope_of(adapter))
         assert above is not None
-        ids = await asyncio.to_thread(
-            self._standings.held_out,
-            facts.project_id,
-            above,
-            step.adapter_ids,
-            limit=MOST_TASKS,
-        )
-        tasks = await self._judging.tasks_of(ids)
+        tasks = await self._tasks(facts.project_id, above, step.adapter_ids)
         if not tasks:
             return None
         refs = [
             await asyncio.to_thread(self._registry.verified_ref, each) for each in step.adapter_ids
         ]
         found = await self._judging.verdicts(job, tasks, [None, *refs], Asked(), report)
-        base, own, *others = found
+        base, own = found[:2]
+        names = zip(step.adapter_ids[1:], found[2:], strict=True)
         made = promotes(
             Measured(adapter.id, scores(own)),
             scores(base),
-            [
-                Measured(name, scores(each))
-                for name, each in zip(step.adapter_ids[1:], others, strict=True)
-            ],
+            [Measured(name, scores(each)) for name, each in names],
         )
-        promoted = bool(made.numbers["promoted"])
-        decided = EvolutionStep(
-            operation="promote",
-            decision="promoted" if promoted else "not_promoted",
-            adapter_ids=step.adapter_ids,
-            stored=[promoted_id(adapter.id, above)] if promoted else [],
-            reason=f"Adapter {adapter.id}: {made.reason}",
-            numbers={**made.numbers, "level": above.level, "held_out": facts.held_out},
-        )
+        decided = _step(step, above, made, facts)
         return _Tried(adapter, refs[0], above, tasks, own, base, decided)
+
+    async def _tasks(
+        self, project_id: str, scope: Scope, adapter_ids: Sequence[str]
+    ) -> list[HeldOutTask]:
+        """The scope's held-out tasks, without what one of these adapters was trained on."""
+        ids = await asyncio.to_thread(
+            self._standings.held_out, project_id, scope, adapter_ids, limit=MOST_TASKS
+        )
+        return await self._judging.tasks_of(ids)
 
     def _keep(self, job: Job, tried: _Tried, facts: Facts) -> None:
         """Write the decision down and, if it won, store the adapter's new row with it."""
+        winner = self._winner(tried, tried.step.stored[0]) if tried.step.stored else None
+        self._winners.decide(
+            job, tried.step, winner, project_id=facts.project_id, as_of=facts.as_of
+        )
 
-        def decided(session: Session) -> None:
-            carry_out(
-                session,
-                tried.step,
-                project_id=facts.project_id,
-                caused_by=job.id,
-                as_of=facts.as_of,
-            )
+    def _winner(self, tried: _Tried, new_id: str) -> Winner:
+        found = self._judging.row(
+            new_id,
+            tried.ref,
+            tried.tasks,
+            tried.verdicts,
+            tried.base,
+            Asked(),
+            evaluation_id=f"{new_id}-promoted",
+        )
+        learnt_from = self._registry.learnt_from(tried.adapter.id)
+        draft = _draft(tried.adapter, new_id, tried.wider)
+        return Winner(draft, _weights(tried.ref), learnt_from, found)
 
-        if not tried.step.stored:
-            with self._evaluations.writing() as session:
-                decided(session)
-            return
-        new_id = tried.step.stored[0]
 
-        def decided_and_measured(session: Session) -> None:
-            decided(session)
-            row = self._judging.row(
-                new_id,
-                tried.ref,
-                tried.tasks,
-                tried.verdicts,
-                tried.base,
-                Asked(),
-                evaluation_id=f"{new_id}-promoted",
-            )
-            self._evaluations.add(session, row, project_id=facts.project_id, caused_by=job.id)
-            # Fitness also rests on other domains' tasks, which decide nothing here.
-            self._jobs.enqueue_in(
-                session,
-                "evaluate",
-                EvaluateParams(adapter_id=new_id),
-                idempotency_key=f"evaluate:{new_id}",
-                priority=job.priority,
-                project_id=facts.project_id,
-            )
-
-        try:
-            self._registry.store(
-                _draft(tried.adapter, new_id, tried.wider),
-                _weights(tried.ref),
-                learnt_from=self._registry.learnt_from(tried.adapter.id),
-                caused_by=job.id,
-                decided=decided_and_measured,
-            )
-        except AdapterAlreadyExistsError:
-            # An engine died between the commit and the end of this job.
-            self._registry.retrieve_by_id(new_id)
+def _step(step: EvolutionStep, above: Scope, made: Decision, facts: Facts) -> EvolutionStep:
+    """What was decided of a try."""
+    promoted, adapter_id = bool(made.numbers["promoted"]), step.adapter_ids[0]
+    return EvolutionStep(
+        operation="promote",
+        decision="promoted" if promoted else "not_promoted",
+        adapter_ids=step.adapter_ids,
+        stored=[promoted_id(adapter_id, above)] if promoted else [],
+        reason=f"Adapter {adapter_id}: {made.reason}",
+        numbers={**made.numbers, "level": above.level, "held_out": facts.held_out},
+    )
 
 
 def promoted_id(adapter_id: str, scope: Scope) -> str:

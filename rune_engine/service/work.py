@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from rune_engine.config import RuneConfig
 from rune_engine.database import Database
-from rune_engine.evaluation.records import EvaluationStore
 from rune_engine.inference.factory import ProviderPool
 from rune_engine.jobs.consolidate import Consolidate
 from rune_engine.jobs.distill import Distill
@@ -21,6 +20,7 @@ from rune_engine.jobs.standing import Standings
 from rune_engine.jobs.store import JobStore
 from rune_engine.jobs.trainer import Trainers
 from rune_engine.jobs.widening import Widening
+from rune_engine.jobs.winners import Winners
 from rune_engine.models import JobKind
 from rune_engine.registry import AdapterRegistry
 from rune_engine.routing import Router
@@ -55,7 +55,7 @@ def work_of(
 ) -> dict[JobKind, Work]:
     """The work of every kind of job."""
     merging = Merging(config, registry, trajectories, trainers)
-    standings, evaluations = Standings(database), EvaluationStore(database)
+    standings, winners = Standings(database), Winners(database, registry, jobs)
     judging = Judging(
         config,
         providers=providers,
@@ -85,7 +85,7 @@ def work_of(
             database,
             registry=registry,
             jobs=jobs,
-            widening=Widening(registry, standings, judging, evaluations, jobs),
+            widening=Widening(registry, standings, judging, winners),
             similarities=Similarities(registry, merging, config.jobs_path),
         ),
         "import": ImportFile(config, trajectories, jobs),
@@ -95,8 +95,7 @@ def work_of(
             standings=standings,
             merging=merging,
             judging=judging,
-            evaluations=evaluations,
-            jobs=jobs,
+            winners=winners,
             lease=lease,
         ),
     }

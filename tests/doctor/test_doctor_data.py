@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -18,7 +19,11 @@ from adapter_files import draft, weights
 from rune_engine.config import RuneConfig
 from rune_engine.database import open_database
 from rune_engine.doctor import DataReport, Finding, examine, repair
-from rune_engine.errors import AdapterCorruptedError, EngineRunningError
+from rune_engine.errors import (
+    AdapterCorruptedError,
+    AdapterForgottenError,
+    EngineRunningError,
+)
 from rune_engine.events import EventLog
 from rune_engine.home import open_lock, prepare_home, try_lock
 from rune_engine.jobs.store import JobStore
@@ -357,3 +362,52 @@ def test_a_home_that_is_being_written_to_is_not_taken_for_damaged(
         writer.join(60)
     assert [report.findings for report in reports] == [[]] * len(reports)
     assert reports[-1].adapters > reports[0].adapters >= 4
+
+
+def test_an_adapter_that_was_put_in_use_again_is_explained(
+    adapter: AdapterInfo, config: RuneConfig
+) -> None:
+    with closing(open_database(config)) as database:
+        registry = AdapterRegistry(database, config)
+        assert not registry.restore("b", reason="it was good after all").is_archived
+        with pytest.raises(AdapterForgottenError):
+            registry.restore("c")
+    assert examine(config).findings == []
+    sql(config, "DELETE FROM lifecycle_events WHERE kind = 'adapter_restored'")
+    [finding] = mended(config)
+    assert "archived" in finding.what
+    with closing(open_database(config)) as database:
+        # The side that serves less is kept.
+        assert AdapterRegistry(database, config).retrieve_by_id("b").is_archived
+
+
+def test_a_damaged_adapter_is_not_put_in_use_again(
+    adapter: AdapterInfo, config: RuneConfig
+) -> None:
+    with closing(open_database(config)) as database:
+        registry = AdapterRegistry(database, config)
+        registry.archive("a")
+        spoil(Path(adapter.file_path))
+        with pytest.raises(AdapterCorruptedError):
+            registry.restore("a")
+        assert registry.retrieve_by_id("a").is_archived
+
+
+@pytest.mark.parametrize(
+    ("parents", "broken"),
+    [
+        ({"a": ["d"], "d": ["a"]}, ["a", "d"]),
+        ({"a": ["a"], "b": ["a"]}, ["a"]),
+        ({"a": ["nobody"]}, ["a"]),
+        ({"a": ["b"], "b": ["c"], "d": ["a", "c"]}, []),
+    ],
+)
+def test_a_circle_of_descent_and_a_lost_parent_are_found(
+    parents: dict[str, list[str]], broken: list[str], adapter: AdapterInfo, config: RuneConfig
+) -> None:
+    for child, named in parents.items():
+        text = json.dumps(named)
+        sql(config, f"UPDATE adapter_records SET parent_ids = '{text}' WHERE id = '{child}'")
+    found = [each for each in examine(config).findings if each.kind == "lineage_broken"]
+    assert [each.subject for each in found] == broken
+    assert all(each.repair is None for each in found)

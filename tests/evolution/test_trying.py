@@ -28,6 +28,7 @@ from rune_engine.jobs.similarity import Similarities
 from rune_engine.jobs.standing import Standings
 from rune_engine.jobs.trainer import Trainers
 from rune_engine.jobs.widening import Widening
+from rune_engine.jobs.winners import Winners
 from rune_engine.models import ConsolidateParams, EvolveParams, EvolveResult, Job
 from rune_engine.sandbox.sandbox import Sandbox
 
@@ -90,6 +91,7 @@ class Trying(House):
         return result, claimed
 
     def work_for(self, kind: str) -> Any:
+        winners = Winners(self.database, self.registry, self.jobs)
         if kind == "consolidate":
             return Consolidate(
                 self.config,
@@ -97,13 +99,10 @@ class Trying(House):
                 standings=self.standings,
                 merging=self.merging,
                 judging=self.judging,
-                evaluations=self.evaluations,
-                jobs=self.jobs,
+                winners=winners,
                 lease=self.lease,
             )
-        widening = Widening(
-            self.registry, self.standings, self.judging, self.evaluations, self.jobs
-        )
+        widening = Widening(self.registry, self.standings, self.judging, winners)
         similarities = Similarities(self.registry, self.merging, self.config.jobs_path)
         return self.work(widening=widening, similarities=similarities)
 
