@@ -155,7 +155,10 @@ class RoutingSettings(BaseModel):
         default=0.2, ge=0, le=1, description="Of a text to a project, for that."
     )
     min_margin: float = Field(
-        default=0.2, ge=0, le=1, description="Nearer than to any other project by this, for that."
+        default=0.25,
+        ge=0,
+        le=1,
+        description="Nearer than to any other project by this, for that; more in a small home.",
     )
 
 

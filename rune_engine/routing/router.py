@@ -19,6 +19,9 @@ from rune_engine.word_counts import words_of
 
 MOST_OF_A_LEVEL = 8
 """Adapters weighed at a level: the fittest."""
+_MORE_IN_A_SMALL_HOME = 0.5
+"""Asked of the margin beside what is configured, over the number of projects: where these are few,
+little is known of which words are unusual."""
 
 
 def _not_known(_adapter_id: str) -> None:
@@ -82,11 +85,9 @@ class Router:
 
     def _is_clear(self, whose: Whose) -> bool:
         settings = self._settings
-        return (
-            bool(whose.near)
-            and whose.near[0].nearness >= settings.min_nearness
-            and whose.margin >= settings.min_margin
-        )
+        if not whose.near or whose.near[0].nearness < settings.min_nearness:
+            return False
+        return whose.margin >= settings.min_margin + _MORE_IN_A_SMALL_HOME / whose.projects
 
     def _covering(
         self, project_id: str, domain: str, task_type: str, base_model_id: str

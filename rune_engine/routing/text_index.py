@@ -18,7 +18,7 @@ from sys import intern
 
 from rune_engine.registry.taught import Taught
 
-MOST_POSTINGS = 4_000
+MOST_POSTINGS = 1_500
 """Entries of the index that one question reads, unless its rarest word alone has more."""
 MOST_COMPARED = 20
 
@@ -95,8 +95,12 @@ class TextIndex:
                 del self._having[word]
 
     def _rarity(self, word: str) -> float:
-        """A word's inverse document frequency, in nats; a document is a project."""
-        return math.log1p(len(self._projects) / (len(self._having.get(word, ())) + 0.5))
+        """A word's inverse document frequency, in nats; a document is a project.
+
+        One that no project has is as rare as one that a single project has, and no rarer: in a
+        small home most of any text is new.
+        """
+        return math.log1p(len(self._projects) / max(len(self._having.get(word, ())), 1))
 
     def _found(self, weighed: list[tuple[float, str]]) -> list[_Project]:
         """Those projects that share the most of the rarer words."""
@@ -110,7 +114,7 @@ class TextIndex:
             for project in having:
                 more = rarity * rarity * project.words[word] / project.tasks
                 shared[project] = shared.get(project, 0.0) + more
-        return nlargest(MOST_COMPARED, shared, key=lambda each: (shared[each], each.id))
+        return nlargest(MOST_COMPARED, shared, key=shared.__getitem__)
 
     def _product(self, weighed: list[tuple[float, str]], project: _Project) -> float:
         words, tasks = project.words, project.tasks

@@ -17,10 +17,14 @@ from rune_engine.word_counts import words_of
 
 @dataclass(frozen=True, slots=True)
 class Whose:
-    """The nearest projects to a text, the nearest first, and the first one's adapters."""
+    """The nearest projects to a text, the nearest first, and the first one's adapters.
+
+    `projects` is how many there are to be near to.
+    """
 
     near: list[Near]
     adapters: frozenset[str]
+    projects: int
 
     @property
     def margin(self) -> float:
@@ -43,7 +47,8 @@ class TextSearch:
         with self._lock:
             index = self._current(base_model_id)
             near = index.nearest(words)
-            return Whose(near, index.adapters(near[0].project_id) if near else frozenset())
+            adapters = index.adapters(near[0].project_id) if near else frozenset[str]()
+            return Whose(near, adapters, len(index))
 
     def _current(self, base_model_id: str) -> TextIndex:
         upto, index = self._indexes.get(base_model_id, (None, TextIndex()))

@@ -73,6 +73,11 @@ def test_sessions_are_recorded_distilled_and_listed(config: RuneConfig, tmp_path
     assert adapter_id in distilled.stdout
     assert adapter_id in rune(config, "adapters", "list").stdout
     assert "tiny-base" in rune(config, "adapters", "show", adapter_id).stdout
+    asked = ("adapters", "route", "--base-model", model, "--task", "Add two numbers, 7.")
+    answer = json.loads(rune(config, *asked, "--project", "shop", "--json").stdout)
+    assert answer["adapter"]["id"] == adapter_id and answer["candidates"][0]["nearness"] > 0
+    assert "not evaluated yet" in rune(config, *asked, "--project", "shop").stdout
+    assert "No project was named" in rune(config, *asked).stdout
     job = json.loads(rune(config, "jobs", "list", "--json").stdout)
     assert job["status"] == "succeeded"
     assert adapter_id in rune(config, "jobs", "show", job["id"]).stdout

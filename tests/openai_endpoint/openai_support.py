@@ -15,9 +15,10 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from rune_engine.client import EngineClient
 from rune_engine.config import RuneConfig
 from rune_engine.database import open_database
-from rune_engine.models import AdapterInfo
+from rune_engine.models import AdapterInfo, Attempt, TrajectoryDraft
 from rune_engine.registry import AdapterRegistry
 from rune_engine.service.openai.key import api_key
+from rune_engine.trajectories import TrajectoryStore
 
 MORE_SCRIPT = [
     {"contains": "Which memory", "answers": ["a memory"], "adapter_id": "*"},
@@ -67,6 +68,30 @@ def store_adapter(config: RuneConfig, seed: int = 0, **changes: Any) -> AdapterI
         registry = AdapterRegistry(database, config)
         draft = adapter_draft(**{"base_model_id": "scripted", **changes})
         return registry.store(draft, weights(seed))
+    finally:
+        database.close()
+
+
+def teach_adapter(config: RuneConfig, seed: int, project_id: str, task: str) -> str:
+    """The id of an adapter that was taught such tasks, with several words in the place of `{}`."""
+    database = open_database(config)
+    try:
+        store = TrajectoryStore(database)
+        learnt = [
+            store.record(
+                TrajectoryDraft(
+                    project_id=project_id,
+                    task_description=task.format(verb),
+                    attempts=[Attempt(generated_code="x = 1", tests_passed=True)],
+                    outcome="success",
+                )
+            )[0].id
+            for verb in ("Sort", "Find", "Print")
+        ]
+        draft = adapter_draft(base_model_id="scripted", project_id=project_id)
+        registry = AdapterRegistry(database, config)
+        roles = dict.fromkeys(learnt, "trained")
+        return registry.store(draft, weights(10 + seed), learnt_from=roles).id
     finally:
         database.close()
 

@@ -7,12 +7,13 @@ from typing import Any
 import openai
 import pytest
 from openai import AsyncOpenAI
-from openai_support import Endpoint, store_adapter, user
+from openai_support import Endpoint, store_adapter, teach_adapter, user
 
 from rune_engine.config import RuneConfig
 
 PROJECT = "github.com/acme/shop"
 WHICH = user("Which memory answers?")
+TOTAL = "In zabuto: total the invoices. Which memory answers?"
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,25 @@ async def test_the_models_name_chooses_the_memory(sdk: AsyncOpenAI, adapter_id: 
     assert memory_of(await ask(model="rune:base", messages=WHICH)) == without
     assert memory_of(await ask(model="rune", messages=WHICH)) == without
     assert memory_of(await ask(model="rune@other", messages=WHICH)) == without
+
+
+async def test_without_a_project_the_users_words_tell_whose_memory_answers(
+    sdk: AsyncOpenAI, config: RuneConfig
+) -> None:
+    taught = {
+        name: teach_adapter(config, number, name, f"In {name}: {{}} {about}")
+        for number, (name, about) in enumerate(
+            {"zabuto": "the invoices", "mirola": "the comments", "tekavu": "a route"}.items()
+        )
+    }
+    ask = sdk.chat.completions.create
+    named = await ask(model="rune", messages=user(TOTAL))
+    assert named.model == f"rune:{taught['zabuto']}"
+    assert named.model_extra["rune"]["project_id"] == "zabuto"
+    other = await ask(model="rune", messages=WHICH)
+    assert other.model == "rune:base"
+    elsewhere = await ask(model="rune@stranger", messages=user(TOTAL))
+    assert elsewhere.model == "rune:base", "a named project gets no other project's memory"
 
 
 async def test_headers_name_the_task_and_tell_the_choice(

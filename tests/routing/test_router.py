@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from adapter_files import draft, weights
 
-from rune_engine.config import RuneConfig
+from rune_engine.config import RoutingSettings, RuneConfig
 from rune_engine.database import open_database
 from rune_engine.models import HierarchyLevel
 from rune_engine.registry import AdapterRegistry
@@ -40,12 +40,14 @@ def chosen(registry: AdapterRegistry) -> str | None:
     return found.adapter.id if found.adapter else None
 
 
-def test_the_most_specific_level_wins_whatever_its_fitness(registry: AdapterRegistry) -> None:
+def test_the_most_specific_level_that_suffices_wins(registry: AdapterRegistry) -> None:
     add(registry, "whole", "project", 0.9)
     assert chosen(registry) == "whole"
     add(registry, "web", "domain", 0.5)
     assert chosen(registry) == "web"
-    add(registry, "bugs", "task", 0.1)
+    add(registry, "weak", "task", 0.1)
+    assert chosen(registry) == "web", "a task-level adapter that solves next to nothing"
+    add(registry, "bugs", "task", 0.4)
     assert chosen(registry) == "bugs"
     registry.archive("bugs")
     assert chosen(registry) == "web"
@@ -57,8 +59,8 @@ def test_within_a_level_the_fittest_wins_then_the_newest(registry: AdapterRegist
     add(registry, "old", "project")
     add(registry, "new", "project")
     assert chosen(registry) == "new"
-    add(registry, "weak", "project", 0.2)
-    assert chosen(registry) == "weak", "an evaluated one comes before the unevaluated"
+    add(registry, "fair", "project", 0.4)
+    assert chosen(registry) == "fair", "an evaluated one comes before the unevaluated"
     add(registry, "strong", "project", 0.8)
     add(registry, "newest", "project")
     assert chosen(registry) == "strong"
@@ -102,3 +104,60 @@ def test_the_reason_names_the_level_or_what_is_missing(registry: AdapterRegistry
     assert "project-level" in reason() and "not evaluated" in reason()
     registry.update_fitness("whole", 0.5, 0.625)
     assert "0.625" in reason()
+
+
+def test_an_unevaluated_one_waits_for_a_measured_one_of_any_level(
+    registry: AdapterRegistry,
+) -> None:
+    add(registry, "new", "task")
+    assert chosen(registry) == "new"
+    add(registry, "proven", "project", 0.6)
+    assert chosen(registry) == "proven"
+    registry.update_fitness("proven", 0.1, 0.1)
+    assert chosen(registry) == "new"
+
+
+def test_no_adapter_is_chosen_over_one_that_solved_no_more_than_the_base_model(
+    registry: AdapterRegistry,
+) -> None:
+    add(registry, "harmless", "task", 0.9)
+    add(registry, "helps", "project", 0.7)
+    differences = {"harmless": 0.0, "helps": 0.25}
+    router = Router(registry, measured=differences.get)
+    found = router.retrieve("alpha", "web", "bug-fix", "tiny")
+    assert found.adapter is not None and found.adapter.id == "helps"
+    differences["helps"] = -0.1
+    found = router.retrieve("alpha", "web", "bug-fix", "tiny")
+    assert found.adapter is None and "proved itself" in found.reason
+    whys = {each.adapter_id: each.why for each in found.candidates}
+    assert "no more held-out tasks" in whys["helps"] and "-0.100" in whys["helps"]
+    assert found.candidates[0].adapter_id is None, "the base model alone is what was chosen"
+
+
+def test_the_answer_tells_what_was_weighed_and_why(registry: AdapterRegistry) -> None:
+    add(registry, "whole", "project", 0.9)
+    add(registry, "web", "domain", 0.5)
+    add(registry, "weak", "task", 0.1)
+    found = Router(registry).retrieve("alpha", "web", "bug-fix", "tiny")
+    told = {each.adapter_id: each for each in found.candidates}
+    assert found.candidates[0].adapter_id == "web"
+    assert set(told) == {"web", "whole", "weak", None}
+    assert "more specific" in told["whole"].why and told["whole"].fitness == 0.9
+    assert "below 0.35" in told["weak"].why and told["weak"].level == "task"
+    for number in range(9):
+        add(registry, f"more-{number}", "project", 0.5)
+    assert len(Router(registry).retrieve("alpha", "web", "bug-fix", "tiny").candidates) == 5
+
+
+def test_what_suffices_is_configured(registry: AdapterRegistry) -> None:
+    add(registry, "fair", "project", 0.4)
+    strict = Router(registry, RoutingSettings(min_fitness=0.5))
+    assert strict.retrieve("alpha", "web", "bug-fix", "tiny").adapter is None
+
+
+def test_a_project_that_was_archived_whole_has_no_adapter(registry: AdapterRegistry) -> None:
+    add(registry, "whole", "project", 0.9)
+    registry.archive("whole")
+    assert chosen(registry) is None
+    registry.forget(["whole"])
+    assert chosen(registry) is None
