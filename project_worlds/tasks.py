@@ -112,7 +112,10 @@ def run_solution(code: str, entry: str, argument: Any, project: Project | None) 
     return names[entry](argument)
 
 
-def _tests(rng: random.Random, steps: Sequence[Step], code: str, project: Project | None) -> str:
+def make_tests(
+    rng: random.Random, steps: Sequence[Step], code: str, project: Project | None
+) -> str:
+    """Assert-style tests that `code` passes, by calling its entry function."""
     entry = project.conventions.entry if project else "solve"
     kind = steps[0].operation.takes
     lines: list[str] = []
@@ -173,7 +176,7 @@ def make_project_task(
         steps=tuple(steps),
         phrases=tuple(wordings),
         solution=code,
-        tests=_tests(rng, steps, code, project) if tested else "",
+        tests=make_tests(rng, steps, code, project) if tested else "",
         project=project.name,
     )
 
@@ -220,6 +223,6 @@ def make_plain_task(rng: random.Random, count: int | None = None, *, tested: boo
         steps=tuple(steps),
         phrases=tuple(wordings),
         solution=code,
-        tests=_tests(rng, steps, code, None) if tested else "",
+        tests=make_tests(rng, steps, code, None) if tested else "",
         project=None,
     )

@@ -124,6 +124,7 @@ class Tools(JudgingTools, SteeringTools):
         agent_id: p.AgentId | None = None,
         held_out: p.HeldOut = False,
         adapter_id: p.UsedAdapter | None = None,
+        workspace: p.Workspace | None = None,
     ) -> RecordedTrajectory:
         """Stores how a coding task went: the task, each attempt and how it ended.
 

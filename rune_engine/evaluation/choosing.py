@@ -92,6 +92,10 @@ class Chooser:
         roles = self._registry.learnt_from(adapter.id)
         return self.existing(each for each, role in roles.items() if role == "trained")
 
+    def last_workspace(self, project_id: str) -> Path | None:
+        """Where a project's code lies, as its newest trajectories say."""
+        return self._trajectories.last_workspace(project_id)
+
     def tasks(
         self, ids: Iterable[str], group: TaskGroup, workspace_of: Workspaces
     ) -> list[HeldOutTask]:

@@ -18,6 +18,7 @@ from rune_engine.evolution.evidence import (
     beats,
     beside,
     count,
+    is_no_better,
     told,
     total,
 )
@@ -30,7 +31,8 @@ def decide(
 ) -> Decision:
     """What follows from measuring `new`.
 
-    A new adapter that solved no more of its tasks than the base model alone goes. Otherwise each
+    A new adapter that solved fewer of its tasks than the base model alone goes, as does one that
+    solved as many, where there are at least `fewest`. Otherwise each
     incumbent is compared with it on the tasks that both were measured on, where there are at least
     `fewest` of them: the worse one goes where the difference is beyond chance, and an older one
     goes, too, where the new one is at least as good. One that beats the base model beyond chance is
@@ -56,7 +58,7 @@ def decide(
         f"It solved {count(solved)} of {len(tasks)} tasks kept back from it, the base model alone "
         f"{count(before)}"
     )
-    if solved <= before:
+    if is_no_better(new.outcomes, base, tasks, fewest=fewest):
         reason = f"{counts}: it is no better, so it is not served."
         return Decision({new.adapter_id: reason}, reason, numbers)
     compared = [_compare(new, incumbent, fewest, beats(against)) for incumbent in incumbents]

@@ -6,7 +6,7 @@ A score is the share of a task's samples that passed, 0 to 1. Knows no database 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import fsum
 from typing import Any
@@ -83,6 +83,18 @@ def beside(one: Scores, other: Scores) -> Paired | None:
 def beats(found: Paired | None) -> bool:
     """Whether the interval of the difference leaves out zero, and lies above it."""
     return found is not None and found.low > 0
+
+
+def is_no_better(
+    adapter: Scores, base: Scores, tasks: Collection[str], *, fewest: int = FEWEST_TASKS
+) -> bool:
+    """Whether an adapter has shown on `tasks` that it helps no more than the base model alone.
+
+    It solved fewer; or as many, on at least `fewest` tasks: on one or two, of which a contradicting
+    session may have made one, that is no evidence.
+    """
+    ours, alone = (total({t: side[t] for t in tasks}) for side in (adapter, base))
+    return ours < alone or (ours == alone and len(tasks) >= fewest)
 
 
 def told(found: Paired | None) -> dict[str, Any]:

@@ -17,22 +17,23 @@ from rune_engine.evolution.evidence import (
     Measured,
     beats,
     beside,
+    is_no_better,
     mean,
     told,
-    total,
 )
 
 
 def tournament(entrants: Sequence[Measured], *, fewest: int = FEWEST_TASKS) -> Decision:
     """Who goes, when each plays each.
 
-    An entrant that solved no more of its tasks than the base model alone goes. Of the others each
+    An entrant that solved no more of its tasks than the base model alone goes, where there are
+    enough of them. Of the others each
     pair plays on the tasks that both were measured on, at least `fewest`: the exact sign test says
     who lost. Losing to one that has itself lost to a third sends nobody home, so a scope that has
     adapters worth serving keeps one. What was not measured does not play, and stays.
     """
-    beaten = [each for each in entrants if _no_better(each)]
-    players = [each for each in entrants if each.outcomes and not _no_better(each)]
+    beaten = [each for each in entrants if _no_better(each, fewest)]
+    players = [each for each in entrants if each.outcomes and not _no_better(each, fewest)]
     archive = {each.adapter_id: _why_no_better(each) for each in beaten}
     ranked = sorted(players, key=lambda each: (-mean(each.outcomes), each.made, each.adapter_id))
     games = [_game(one, other, fewest) for one, other in combinations(ranked, 2)]
@@ -52,13 +53,10 @@ def tournament(entrants: Sequence[Measured], *, fewest: int = FEWEST_TASKS) -> D
     return Decision(archive, _reason(entrants, archive), numbers)
 
 
-def _no_better(entrant: Measured) -> bool:
+def _no_better(entrant: Measured, fewest: int) -> bool:
     """Whether it was measured beside the base model, and solved no more."""
     shared = entrant.outcomes.keys() & entrant.base.keys()
-    if not shared:
-        return False
-    ours, base = (total({t: side[t] for t in shared}) for side in (entrant.outcomes, entrant.base))
-    return ours <= base
+    return is_no_better(entrant.outcomes, entrant.base, shared, fewest=fewest)
 
 
 def _why_no_better(entrant: Measured) -> str:

@@ -74,7 +74,7 @@ class Evaluate:
         self._sandbox = sandbox
         self._jobs = jobs
         self._folding = Folding(config, trainers)
-        self._judged_by = JudgedBy(config, self._chooser, self._folding, sandbox, jobs)
+        self._judged_by = JudgedBy(config, self._chooser, self._folding, sandbox)
 
     async def prepare(self, job: Job, report: Report) -> None:
         """Make the adapters of a k-fold evaluation, while serving sleeps."""

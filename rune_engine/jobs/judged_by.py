@@ -14,7 +14,6 @@ from rune_engine.evaluation.tasks import HeldOutTask
 from rune_engine.inference.provider import AdapterRef, InferenceProvider
 from rune_engine.jobs.folding import Fold, Folding
 from rune_engine.jobs.steps import Steps
-from rune_engine.jobs.store import JobStore
 from rune_engine.models import AdapterInfo, EvaluateParams, EvaluationSettings
 from rune_engine.sandbox.sandbox import Sandbox
 
@@ -39,13 +38,11 @@ class JudgedBy:
         chooser: Chooser,
         folding: Folding,
         sandbox: Sandbox,
-        jobs: JobStore,
     ) -> None:
         self._config = config
         self._chooser = chooser
         self._folding = folding
         self._sandbox = sandbox
-        self._jobs = jobs
 
     async def tasks(self, job_id: str, asked: Asked, steps: Steps) -> list[HeldOutTask]:
         """Every task but those of folds.
@@ -63,7 +60,9 @@ class JudgedBy:
         held_out = await asyncio.to_thread(
             lambda: [
                 *self._chooser.tasks(chosen["held_out"], "held_out", self._workspaces(params)),
-                *self._chooser.tasks(chosen["elsewhere"], "out_of_domain", self._last_workspace),
+                *self._chooser.tasks(
+                    chosen["elsewhere"], "out_of_domain", self._chooser.last_workspace
+                ),
             ]
         )
         worlds = self._config.jobs_path / job_id / "worlds"
@@ -96,14 +95,9 @@ class JudgedBy:
 
     def _workspaces(self, params: EvaluateParams) -> Workspaces:
         if params.workspace is None:
-            return self._last_workspace
+            return self._chooser.last_workspace
         workspace = Path(params.workspace)
         return lambda _project_id: workspace
-
-    def _last_workspace(self, project_id: str) -> Path | None:
-        """Where the project was when its last task was solved, if it still is there."""
-        named = self._jobs.last_workspace(project_id)
-        return Path(named) if named is not None and Path(named).is_dir() else None
 
     def folds(self, job_id: str, asked: Asked) -> list[Fold]:
         """The adapters of a k-fold evaluation, once they are made."""

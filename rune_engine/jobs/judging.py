@@ -70,7 +70,9 @@ class Judging:
         found = []
         for each in trajectory_ids:
             with suppress(TrajectoryNotFoundError):
-                found.append(task_of(self._trajectories.get(each)))
+                trajectory = self._trajectories.get(each)
+                workspace = self._trajectories.last_workspace(trajectory.project_id)
+                found.append(task_of(trajectory, workspace))
         return distinct(found)
 
     async def verdicts(

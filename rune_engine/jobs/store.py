@@ -160,17 +160,6 @@ class JobStore(Claims):
             found = session.exec(query.limit(min(max(limit, 1), MAX_PAGE)))
             return [record.to_job() for record in found]
 
-    def last_workspace(self, project_id: str) -> str | None:
-        """The folder that the last task of a project's which named one may import from."""
-        named = func.json_extract(JobRecord.params, "$.workspace")
-        query = select(named).where(
-            JobRecord.project_id == project_id, JobRecord.kind == "run_task"
-        )
-        query = query.where(named.is_not(None)).order_by(col(JobRecord.created_at).desc())
-        with self._database.reading() as session:
-            found = session.exec(query.limit(1)).first()
-            return None if found is None else str(found)
-
     def unfinished(self) -> list[Job]:
         """Every queued or running job, oldest first."""
         query = select(JobRecord).where(col(JobRecord.status).in_(("queued", "running")))

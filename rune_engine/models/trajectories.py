@@ -71,6 +71,9 @@ class TrajectoryDraft(Model):
     provenance: GitProvenance | None = Field(
         default=None, description="Where it came from, unless whoever was there recorded it."
     )
+    workspace: Annotated[str, StringConstraints(max_length=4096)] | None = Field(
+        default=None, description="The absolute folder that its code imports from, while it ran."
+    )
 
 
 class Trajectory(TrajectoryDraft):

@@ -42,6 +42,11 @@ ATTEMPTS = (
     f"SELECT trajectory_id, position, {', '.join(_ATTEMPT_FIELDS)} FROM attempts"
     " WHERE trajectory_id IN (SELECT value FROM json_each(?))"
 )
+WORKSPACES = (
+    "SELECT workspace FROM trajectories WHERE project_id = ? AND workspace IS NOT NULL"
+    f" {_NEWEST} LIMIT ?"
+)
+"""Where a project's code lay, as its newest trajectories say."""
 COUNT_DISTILLABLE = "SELECT count(*) FROM trajectories WHERE project_id = ? AND distillable = 1"
 COUNTS = (
     "SELECT project_id, count(*), sum(distillable), sum(held_out), sum(outcome = 'unknown')"

@@ -38,6 +38,7 @@ class TrajectoryRecord(SQLModel, table=True):
     agent_id: str | None = Field(default=None, sa_type=Text)
     adapter_id: str | None = Field(default=None, sa_type=Text)
     source: str = Field(sa_type=Text)
+    workspace: str | None = Field(default=None, sa_type=Text)
     content_hash: str = Field(sa_type=Text)
     created_at: str = Field(sa_type=Text)
     provenance: str | None = Field(default=None, sa_type=Text, description="JSON.")

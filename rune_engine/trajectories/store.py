@@ -11,6 +11,7 @@ import sqlite3
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rune_engine.database import Database, utc_now
 from rune_engine.errors import TrajectoryForgottenError, TrajectoryNotFoundError
@@ -153,6 +154,15 @@ class TrajectoryStore:
         with self._database.snapshot() as connection:
             rows = connection.execute(queries.held_out(conditions), [*conditions.values(), limit])
             return queries.whole(connection, rows)
+
+    def last_workspace(self, project_id: str) -> Path | None:
+        """Where a project's code lies: the newest folder that a trajectory of it names.
+
+        None where none was named, or none of them is there any more.
+        """
+        known = self._database.query(queries.WORKSPACES, [project_id, MAX_PAGE])
+        folders = (Path(each) for each in dict.fromkeys(row[0] for row in known))
+        return next((each for each in folders if each.is_absolute() and each.is_dir()), None)
 
     def count_distillable(self, project_id: str) -> int:
         """How many trajectories of a project a distillation would learn from."""

@@ -17,11 +17,16 @@ def test_an_adapter_that_beats_the_base_model_stays() -> None:
     assert "2 of 3" in decision.reason and decision.numbers["base_solved"] == 1
 
 
-@pytest.mark.parametrize("base", [2, 3])
-def test_one_that_does_not_is_not_served(base: int) -> None:
-    old = Measured("old", outcomes(0, 3))
-    decision = decide(Measured("new", outcomes(2, 3)), outcomes(base, 3), [old])
+@pytest.mark.parametrize(("solved", "base", "tasks"), [(2, 3, 3), (2, 2, 5), (0, 0, 5)])
+def test_one_that_does_not_is_not_served(solved: int, base: int, tasks: int) -> None:
+    old = Measured("old", outcomes(0, tasks))
+    decision = decide(Measured("new", outcomes(solved, tasks)), outcomes(base, tasks), [old])
     assert list(decision.archive) == ["new"] and "not served" in decision.reason
+
+
+@pytest.mark.parametrize("tasks", [1, 4])
+def test_to_solve_as_many_of_too_few_tasks_is_no_evidence(tasks: int) -> None:
+    assert decide(Measured("new", outcomes(0, tasks)), outcomes(0, tasks), []).archive == {}
 
 
 def test_without_a_measurement_it_stays() -> None:

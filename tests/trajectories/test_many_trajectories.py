@@ -40,6 +40,7 @@ def test_nothing_is_sorted_or_read_through(database: Database) -> None:
         for domain, task_type, ids in product((None, "d"), (None, "t"), (None, [stored.id])):
             store.distillable("p", domain, task_type, ids)
         store.count_distillable("p")
+        store.last_workspace("p")
     found = plans(database, statements)
     assert len(found) >= 15
     assert slow_steps(found) == []

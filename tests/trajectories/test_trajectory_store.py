@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,6 +67,7 @@ def test_a_trajectory_comes_back_as_it_was_recorded(store: TrajectoryStore) -> N
         held_out=True,
         adapter_id="a-1",
         source="agent_loop",
+        workspace="/src/alpha",
     )
     stored, duplicate = store.record(given)
     assert not duplicate
@@ -277,3 +279,17 @@ def test_a_pass_in_the_candidates_own_process_teaches_only_when_it_is_confirmed(
 def test_a_pass_that_its_own_verdict_denies_does_not_teach(store: TrajectoryStore) -> None:
     store.record(draft(attempts=[attempt(verdict={"kind": "infra", "message": "no room"})]))
     assert store.distillable("alpha") == []
+
+
+def test_a_project_lies_where_its_newest_trajectory_says_that_is_still_right(
+    store: TrajectoryStore, tmp_path: Path
+) -> None:
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    store.record(draft("untold"))
+    assert store.last_workspace("alpha") is None
+    for name in ("old", "new", "gone"):
+        store.record(draft(name, workspace=str(tmp_path / name)))
+    store.record(draft("elsewhere", project_id="beta", workspace="relative"))
+    assert store.last_workspace("alpha") == tmp_path / "new"
+    assert store.last_workspace("beta") is None
