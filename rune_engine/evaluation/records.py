@@ -16,7 +16,7 @@ MAX_PAGE = 500
 
 _DIFFERENCE = (
     "SELECT json_extract(result, '$.difference.difference') FROM evaluations"
-    " WHERE adapter_id = ? AND +kind = ? AND +evaluated = 1 ORDER BY seq DESC LIMIT 1"
+    " WHERE adapter_id = ? AND kind = ? AND +evaluated = 1 ORDER BY seq DESC LIMIT 1"
 )
 
 
