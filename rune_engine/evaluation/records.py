@@ -16,7 +16,7 @@ MAX_PAGE = 500
 
 _DIFFERENCE = (
     "SELECT json_extract(result, '$.difference.difference') FROM evaluations"
-    " WHERE adapter_id = ? AND +evaluated = 1 ORDER BY seq DESC LIMIT 1"
+    " WHERE adapter_id = ? AND kind = ? AND +evaluated = 1 ORDER BY seq DESC LIMIT 1"
 )
 
 
@@ -97,7 +97,7 @@ class EvaluationStore:
     def difference(self, adapter_id: str) -> float | None:
         """How much more of the held-out tasks the adapter solved than the base model, -1 to 1, by
         its last evaluation that was enough for a fitness; None where there was none."""
-        rows = self._database.query(_DIFFERENCE, [adapter_id])
+        rows = self._database.query(_DIFFERENCE, [adapter_id, HELD_OUT])
         return None if not rows or rows[0][0] is None else float(rows[0][0])
 
     def page(

@@ -14,8 +14,10 @@ from query_plans import plans, slow_steps, statements_of
 from rune_engine.config import RoutingSettings, RuneConfig
 from rune_engine.database import Database, open_database
 from rune_engine.errors import StorageError
+from rune_engine.evaluation.records import EvaluationStore
 from rune_engine.forgetting import Forgetting
-from rune_engine.models import Attempt, ForgetParams, TrajectoryDraft
+from rune_engine.models import Attempt, EvaluateResult, ForgetParams, TrajectoryDraft
+from rune_engine.models.evaluation import Difference
 from rune_engine.registry import AdapterRegistry
 from rune_engine.routing import Router
 from rune_engine.trajectories import TrajectoryStore
@@ -208,3 +210,35 @@ def test_choosing_imports_neither_torch_nor_numpy() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert not {"torch", "numpy", "tokenizers"} & set(done.stdout.split())
+
+
+def test_the_last_evaluation_tells_the_difference_to_the_base_model(home: Home) -> None:
+    store = EvaluationStore(home.database)
+    assert store.difference("shop") is None
+    home.registry.update_fitness("shop", 0.8, 0.8)
+    router = Router(home.registry, measured=store.difference)
+    assert router.retrieve("shop", "general", "x", "tiny").adapter is not None
+    with statements_of(home.database) as statements:
+        for number, difference in enumerate((0.4, -0.2)):
+            with home.database.writing() as session:
+                store.add(session, evaluation(f"e{number}", difference))
+        assert store.difference("shop") == -0.2
+    assert slow_steps(plans(home.database, statements)) == []
+    assert router.retrieve("shop", "general", "x", "tiny").adapter is None
+
+
+def evaluation(name: str, difference: float) -> EvaluateResult:
+    beside = Difference(
+        difference=difference, low=-0.5, high=0.5, tasks=5, better=1, worse=1, p_value=1.0
+    )
+    return EvaluateResult(
+        evaluation_id=name,
+        adapter_id="shop",
+        base_model_id="tiny",
+        evaluated=True,
+        reason="It was measured.",
+        tasks=5,
+        undecided=0,
+        difference=beside,
+        per_task=[],
+    )
