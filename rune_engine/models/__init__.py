@@ -70,6 +70,7 @@ from rune_engine.models.training import (
 from rune_engine.models.trajectories import (
     MAX_ATTEMPTS_PER_TRAJECTORY,
     Attempt,
+    GitProvenance,
     Outcome,
     RecordedTrajectory,
     Trajectory,
@@ -105,6 +106,7 @@ __all__ = [
     "ForgetProof",
     "ForgetReport",
     "ForgottenAdapter",
+    "GitProvenance",
     "HierarchyLevel",
     "HistoryEntry",
     "HistoryPage",

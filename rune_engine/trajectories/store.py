@@ -43,6 +43,7 @@ class ProjectCounts:
     trajectories: int
     distillable: int
     held_out: int
+    unknown: int
 
 
 class TrajectoryStore:
@@ -70,10 +71,12 @@ class TrajectoryStore:
         digest = content_hash(draft)
         distillable = is_distillable(draft)
         with self._database.changing() as connection:
-            stored = _with_id(connection, trajectory_id) or _stored(connection, draft, digest)
+            wanted = trajectory_id or str(uuid.uuid4())
+            stored = _with_id(connection, trajectory_id)
+            stored = stored or _stored(connection, draft, digest, wanted)
             if stored:
                 return queries.whole(connection, stored)[0], True
-            trajectory = _stamped(draft, digest, trajectory_id or str(uuid.uuid4()))
+            trajectory = _stamped(draft, digest, wanted)
             _insert(connection, trajectory, distillable)
         return trajectory, False
 
@@ -160,7 +163,9 @@ class TrajectoryStore:
         return [ProjectCounts(*row) for row in self._database.query(queries.COUNTS)]
 
 
-def _stored(connection: sqlite3.Connection, draft: TrajectoryDraft, digest: str) -> list[Row]:
+def _stored(
+    connection: sqlite3.Connection, draft: TrajectoryDraft, digest: str, trajectory_id: str
+) -> list[Row]:
     """The row of the same trajectory, if there is one.
 
     Raises:
@@ -168,7 +173,7 @@ def _stored(connection: sqlite3.Connection, draft: TrajectoryDraft, digest: str)
         TrajectoryForgottenError: it was forgotten. What followed a session file once would bring
             back what the user had erased.
     """
-    asked = (draft.project_id, digest, digest)
+    asked = (draft.project_id, digest, digest, trajectory_id)
     consent, same, erased_at = connection.execute(queries.BEFORE_RECORDING, asked).fetchone()
     require_consent(consent, draft.project_id)
     if same is not None:
