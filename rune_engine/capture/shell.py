@@ -28,8 +28,8 @@ _TEE = re.compile(r"\btee\s+(-a\s+)?([^\s;&|<>-][^\s;&|<>]*)")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.S)
 _OPERATORS = frozenset("();<>|&\n")
 _WRAPPERS = frozenset(
-    {"env", "sudo", "time", "nice", "nohup", "command", "exec", "xvfb-run", "npx", "bunx", "timeout",
-     "stdbuf", "ionice", "unbuffer"}
+    {"env", "sudo", "time", "nice", "nohup", "command", "exec", "xvfb-run", "npx", "bunx",
+     "timeout", "stdbuf", "ionice", "unbuffer"}
 )  # fmt: skip
 _RUNNERS = frozenset({"uv", "poetry", "pipenv", "hatch", "pdm", "rye", "pixi", "conda", "bundle"})
 _LOOKS = frozenset(

@@ -62,7 +62,9 @@ class _Turn:
 
     @property
     def runs(self) -> bool:
-        return any(isinstance(s, Command) and read_command(s.text).kind != "look" for s in self.work)
+        return any(
+            isinstance(s, Command) and read_command(s.text).kind != "look" for s in self.work
+        )
 
 
 def tasks_of(session: Session) -> list[Task]:
@@ -143,7 +145,9 @@ class _Files:
 
     def remove(self, path: str) -> None:
         name = path.removeprefix("./")
-        for known in [known for known in self._pieces if known == name or known.endswith("/" + name)]:
+        for known in [
+            known for known in self._pieces if known == name or known.endswith("/" + name)
+        ]:
             del self._pieces[known]
 
     def with_refused(self, edit: Edit) -> str:
@@ -201,10 +205,16 @@ def _attempts(work: Sequence[_Work]) -> _Made:
             if shell.kind != "look" and open_edits:
                 runs.append(step)
     close()
-    passed = evidence[0] if evidence else None
-    if not attempts or attempts[-1].tests_passed is not passed:
-        return _Made(attempts, "unknown")
-    return _Made(attempts, {True: "success", False: "exhausted", None: "unknown"}[passed])
+    return _judged(attempts, evidence[0] if evidence else None)
+
+
+def _judged(attempts: list[Attempt], passed: bool | None) -> _Made:
+    """The outcome; an attempt whose verdict no longer holds at the end is left without one."""
+    if attempts and passed is not None and attempts[-1].tests_passed is passed:
+        return _Made(attempts, "success" if passed else "exhausted")
+    if attempts and attempts[-1].tests_passed is not None:
+        attempts[-1] = attempts[-1].model_copy(update={"tests_passed": None})
+    return _Made(attempts, "unknown")
 
 
 def _applied(step: Command, shell: ShellReading | None) -> tuple[Edit, ...]:
@@ -230,7 +240,9 @@ def _attempt(code: str, runs: Iterable[Command]) -> Attempt:
 
 def _refused(code: str, edit: Edit) -> Attempt:
     """An edit that the agent's tool did not accept: no tests were run on it."""
-    return Attempt(generated_code=code, stderr=shortened(clean(edit.refused or ""), MAX_OUTPUT_CHARS))
+    return Attempt(
+        generated_code=code, stderr=shortened(clean(edit.refused or ""), MAX_OUTPUT_CHARS)
+    )
 
 
 def _shown(run: Command) -> str:

@@ -33,7 +33,8 @@ _PASSED = re.compile(
     re.M | re.X,
 )
 _NOTHING = re.compile(
-    r"no tests ran|collected 0 items|^Ran 0 tests|no tests? found|No module named \W?(?:pytest|nose)"
+    r"no tests ran|collected 0 items|^Ran 0 tests|no tests? found"
+    r"|No module named \W?(?:pytest|nose)"
     r"|running 0 tests",
     re.M | re.I,
 )

@@ -1,7 +1,7 @@
 """What Claude Code's hooks handed over, line by line, in `$RUNE_HOME/hooks/<session>.jsonl`.
 
-They tell when a session ends, and which file is its transcript. Where that file cannot be read, they
-are the session: prompts, and tools with their answers.
+They tell when a session ends, and which file is its transcript. Where that file cannot be read,
+they are the session: prompts, and tools with their answers.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def read(path: Path) -> Reading:
 
 
 def transcript_of(path: Path) -> Path | None:
-    """The transcript that the newest hook names; None when it names none. Raises InvalidInputError."""
+    """The transcript that the newest hook names, if one does. Raises InvalidInputError."""
     named = [text(record.get("transcript_path")) for record in json_lines(path, Reading())]
     newest = next((name for name in reversed(named) if name), "")
     return Path(newest).expanduser() if newest and "\0" not in newest else None

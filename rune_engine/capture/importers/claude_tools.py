@@ -11,7 +11,9 @@ from rune_engine.capture.steps import Command, Edit, Step
 SHELLS = frozenset({"Bash", "PowerShell"})
 EDITORS = frozenset({"Write", "Edit", "MultiEdit", "NotebookEdit"})
 
-_EXIT = re.compile(r"\s*(?:Error: )?(?:Exit code|Command exited with non-zero status code) (-?\d+)\n?")
+_EXIT = re.compile(
+    r"\s*(?:Error: )?(?:Exit code|Command exited with non-zero status code) (-?\d+)\n?"
+)
 _UNSEEN = ("backgroundTaskId", "timedOutAfterMs", "assistantAutoBackgrounded")
 _NOT_RUN = ("<tool_use_error>", "The user doesn't want", "Permission", "[Request interrupted")
 

@@ -100,10 +100,12 @@ class _Task:
                 self.steps.append(Prompt(prompt.strip(), self.cwd))
 
     def _answer(self, call_id: str, name: str, said: str) -> None:
-        """Pair an answer with the first call of that id or name; a heading alone answers nothing."""
+        """Pair an answer with the first call of that id or name; a mere heading answers nothing."""
         if not said.strip():
             return
-        match = next((c for c in self.calls if (c[0] == call_id if call_id else c[1] == name)), None)
+        match = next(
+            (c for c in self.calls if (c[0] == call_id if call_id else c[1] == name)), None
+        )
         if match is None:
             return
         self.calls.remove(match)
@@ -132,7 +134,9 @@ def _steps(name: str, given: dict[str, str], said: str) -> list[Step]:
     if name == "write_to_file":
         return [Edit(path, given.get("content", ""), whole=True)]
     if name in ("replace_in_file", "apply_diff"):
-        return [Edit(path, new, old=old or None) for old, new in _HUNK.findall(given.get("diff", ""))]
+        return [
+            Edit(path, new, old=old or None) for old, new in _HUNK.findall(given.get("diff", ""))
+        ]
     if name == "insert_content":
         return [Edit(path, given.get("content", ""))]
     if name == "search_and_replace":

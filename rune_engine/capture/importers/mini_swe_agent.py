@@ -97,6 +97,4 @@ def _result(command: str, said: str, extra: dict[str, Any]) -> Command | None:
     return Command(command, output, "", code)
 
 
-IMPORTER = Importer(
-    "mini-swe-agent", unit_of, recognises, read, (".config/mini-swe-agent",)
-)
+IMPORTER = Importer("mini-swe-agent", unit_of, recognises, read, (".config/mini-swe-agent",))

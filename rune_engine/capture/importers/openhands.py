@@ -167,9 +167,7 @@ class _Conversation:
         if said.strip():
             self.steps.append(Prompt(said.strip(), self.cwd))
 
-    def _command(
-        self, line: str, output: str, code: int | None, metadata: dict[str, Any]
-    ) -> None:
+    def _command(self, line: str, output: str, code: int | None, metadata: dict[str, Any]) -> None:
         self.cwd = self.cwd or text(metadata.get("working_dir")) or None
         if line:
             still_runs = code == -1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,8 +19,18 @@ from rune_engine.capture.steps import Command, Edit, Prompt, Reading, Session, S
 
 _LINES = re.compile(r"edit (\d+:\d+)[^\n]*\n(.*?)\n?end_of_edit\s*\Z", re.S)
 _EDITORS = frozenset({"create", "insert", "edit", "str_replace_editor", "append"})
-_REFUSED = ("Your proposed edit has introduced new syntax error", "Your changes have NOT been applied")
-_NOT_MADE = ("Error", "ERROR", "Usage:", "No replacement was performed", "Text not found", "No file")
+_REFUSED = (
+    "Your proposed edit has introduced new syntax error",
+    "Your changes have NOT been applied",
+)
+_NOT_MADE = (
+    "Error",
+    "ERROR",
+    "Usage:",
+    "No replacement was performed",
+    "Text not found",
+    "No file",
+)
 _ISSUE = (
     re.compile(r"ISSUE:\n(.*?)\n+INSTRUCTIONS:", re.S),
     re.compile(r"<(?:pr_description|issue|problem_statement)>\n?(.*?)</", re.S),
@@ -31,7 +42,9 @@ def unit_of(path: Path) -> Path | None:
 
 
 def recognises(path: Path, head: bytes) -> bool:
-    return path.suffix == ".traj" and b'"messages"' not in head[:200] and b"mini_version" not in head
+    return (
+        path.suffix == ".traj" and b'"messages"' not in head[:200] and b"mini_version" not in head
+    )
 
 
 def read(path: Path) -> Reading:
@@ -107,9 +120,7 @@ def _edit(word: str, action: str, state: dict[str, Any]) -> Edit | None:
 
 def _str_replace(words: list[str]) -> Edit | None:
     """`str_replace_editor create|str_replace|insert PATH --file_text ... --new_str ...`"""
-    given = {
-        name[2:]: value for name, value in zip(words, words[1:], strict=False) if name[:2] == "--"
-    }
+    given = {name[2:]: value for name, value in pairwise(words) if name[:2] == "--"}
     command, path = (*words[1:3], "", "")[:2]
     if command == "create":
         return Edit(path, given.get("file_text", ""), whole=True)
