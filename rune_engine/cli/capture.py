@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from rune_engine.capture.importers import IMPORTERS, detect, importer_of, units_below
+from rune_engine.capture.importers import sessions_below
 from rune_engine.cli.engine import Json
 from rune_engine.cli.session import err, out, print_json, print_table, project_id, with_engine
 from rune_engine.client import EngineClient
@@ -81,19 +81,8 @@ def _units(path: Path, agent: str | None) -> Iterator[tuple[Path, str | None]]:
     if not path.is_dir():
         yield path, agent
         return
-    importers = [importer_of(agent)] if agent else list(IMPORTERS.values())
-    taken: set[Path] = set()
-    for importer in importers:
-        for unit in units_below(path, importer):
-            if unit not in taken and (agent or _is_of(unit, importer.agent)):
-                taken.add(unit)
-                yield unit, importer.agent
-
-
-def _is_of(unit: Path, agent: str) -> bool:
-    file = unit if unit.is_file() else next(iter(sorted(unit.glob("*.json*"))), unit)
-    found = detect(file)
-    return found is not None and found.agent == agent
+    for unit, importer in sessions_below(path, agent):
+        yield unit, importer.agent
 
 
 async def _import(

@@ -25,7 +25,7 @@ from rune_engine.capture.importers import (
 from rune_engine.capture.importers.importer import Importer
 from rune_engine.errors import InvalidInputError
 
-__all__ = ["IMPORTERS", "Importer", "detect", "importer_of", "units_below"]
+__all__ = ["IMPORTERS", "Importer", "detect", "importer_of", "sessions_below", "units_below"]
 
 IMPORTERS: dict[str, Importer] = {
     importer.agent: importer
@@ -76,6 +76,25 @@ def units_below(folder: Path, importer: Importer) -> Iterator[Path]:
         if unit is not None and unit not in seen:
             seen.add(unit)
             yield unit
+
+
+def sessions_below(path: Path, agent: str | None = None) -> Iterator[tuple[Path, Importer]]:
+    """The sessions' files at or below a path, each once, and whose each is; known by what is in
+    them, not by where they are.
+
+    Raises:
+        InvalidInputError: there is no importer of that name.
+    """
+    wanted = importer_of(agent) if agent else None
+    seen: set[Path] = set()
+    for file in _files(path) if path.is_dir() else [path]:
+        importer = wanted or detect(file)
+        if importer is None or not (wanted is None or wanted.recognises(file, read_head(file))):
+            continue
+        unit = importer.unit_of(file) or file
+        if unit not in seen:
+            seen.add(unit)
+            yield unit, importer
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -39,7 +39,16 @@ def unit_of(path: Path) -> Path | None:
 
 
 def recognises(path: Path, head: bytes) -> bool:
-    return path.name == _FILE
+    return path.name == _FILE and not _is_roo(path)
+
+
+def _recognises_roo(path: Path, head: bytes) -> bool:
+    return path.name == _FILE and _is_roo(path)
+
+
+def _is_roo(path: Path) -> bool:
+    """Whether it is in the folder of Roo Code, or of an agent that came from it."""
+    return any("roo" in part.lower() for part in path.parts[-4:-2])
 
 
 def read(path: Path) -> Reading:
@@ -49,10 +58,9 @@ def read(path: Path) -> Reading:
     task = _Task(reading)
     for message in map(mapping, items(document)):
         task.take(message)
-    roo = any("roo" in part.lower() for part in path.parts[-4:-2])
     reading.sessions.append(
         Session(
-            agent="roo" if roo else "cline",
+            agent="roo" if _is_roo(path) else "cline",
             id=path.parent.name,
             steps=tuple(task.steps),
             cwd=task.cwd,
@@ -157,7 +165,7 @@ IMPORTER = Importer(
 ROO = Importer(
     "roo",
     unit_of,
-    recognises,
+    _recognises_roo,
     read,
     tuple(f"{store}/rooveterinaryinc.roo-cline/tasks" for store in _STORES),
 )
