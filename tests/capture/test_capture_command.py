@@ -33,30 +33,23 @@ def test_a_folder_is_imported_and_what_cannot_be_read_costs_no_other(
     openhands(below)
     aider(below)
     (below / "notes.md").write_text("nothing")
-    dry = rune(config, "import", str(below), "--dry-run")
-    assert dry.returncode == 0, dry.stderr
-    assert "3 files: 3 new" in dry.stdout and "skipped" not in dry.stdout
+    dry = rune(config, "import", str(below), "--agent", "openhands", "--dry-run", "--json")
+    report = CaptureReport.model_validate(json.loads(dry.stdout))
+    assert [task.status for task in report.tasks] == ["new"]
     imported = rune(config, "import", str(below))
     # Claude Code's and OpenHands' session are the same trajectory of the same project.
     assert "3 files: 1 known, 2 stored" in imported.stdout
-    again = rune(config, "import", str(below), "--agent", "openhands", "--json")
-    report = CaptureReport.model_validate(json.loads(again.stdout))
-    assert [task.status for task in report.tasks] == ["known"]
     refused = rune(config, "import", str(below / "notes.md"))
     assert refused.returncode == 1 and "no session file that is known" in refused.stderr
-    assert rune(config, "import", str(below / "nowhere")).returncode == 1
 
 
 def test_a_source_is_allowed_and_forbidden_and_the_status_shows_it(
     config: RuneConfig, tmp_path: Path
 ) -> None:
-    assert "quarantine" in rune(config, "status").stdout
     found = rune(config, "allow", "codex", "--json")
     status = CaptureStatus.model_validate(json.loads(found.stdout))
     assert {s.source: s.state for s in status.sources}["codex"] == "allowed"
     path = claude_code(tmp_path)
-    assert rune(config, "forbid", "claude-code").returncode == 0
+    assert "in quarantine until you allow it" in rune(config, "forbid", "claude-code").stdout
     refused = rune(config, "import", str(path))
     assert refused.returncode == 1 and "rune capture allow claude-code" in refused.stderr
-    wrong = rune(config, "allow", "nobody")
-    assert wrong.returncode == 1 and "no importer for 'nobody'" in wrong.stderr

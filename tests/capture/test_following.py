@@ -33,7 +33,7 @@ async def following(client: EngineClient, name: str) -> CaptureStatus:
 
 async def captured(client: EngineClient, project: str, trajectories: int = 1) -> ProjectState:
     async with asyncio.timeout(WAIT_SECONDS):
-        while (state := await client.project(project)).trajectories < trajectories:
+        while (state := await client.project(project)).trajectories < trajectories:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     return state
 

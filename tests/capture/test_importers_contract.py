@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from session_files import (
 
 from rune_engine.capture.importers import IMPORTERS, detect, importer_of, sessions_below
 from rune_engine.capture.importers import claude_hooks as hooks_importer
+from rune_engine.capture.importers import inbox as inbox_importer
 from rune_engine.capture.importers.importer import Importer
 from rune_engine.capture.steps import Reading
 from rune_engine.capture.tasks import Task, tasks_of
@@ -156,3 +158,11 @@ def test_a_session_that_goes_on_waits_for_its_tool(tmp_path: Path) -> None:
     assert session.waiting and not session.ended
     (task,) = tasks_of(session)
     assert (task.outcome, len(task.attempts), task.closed) == ("unknown", 2, False)
+
+
+def test_the_documented_schema_of_the_drop_folder_is_the_one_that_is_read() -> None:
+    docs = Path(__file__).resolve().parents[2] / "docs"
+    assert json.loads((docs / "inbox.schema.json").read_text()) == inbox_importer.json_schema()
+    (example,) = re.findall(r"```json\n(.*?)```", (docs / "capture.md").read_text(), re.S)
+    session = inbox_importer.InboxSession.model_validate_json(example)
+    assert [step.type for step in session.steps] == ["prompt", "edit", "command"]
