@@ -107,9 +107,9 @@ class Follower:
     async def _run(self) -> None:
         try:
             while not self._stopping:
+                self._wake.clear()  # first: what wakes from here on is not missed
                 if time.monotonic() >= self._look_round_at:
                     await asyncio.to_thread(self._look_round)
-                self._wake.clear()
                 self._notice(self._watch.take())
                 await self._read_due()
                 try:
