@@ -31,6 +31,7 @@ from rune_engine.models import (
     Job,
     JobPage,
     MemoryStatus,
+    MineParams,
     Model,
     OpenAIStatus,
     ProjectState,
@@ -159,6 +160,10 @@ class EngineClient:
     async def import_file(self, params: ImportParams) -> Job:
         """Queue the import of a file of trajectories; `wait_job` tells when it is done."""
         return Job.model_validate(await self._call("POST", "/jobs/import", body=params))
+
+    async def mine(self, params: MineParams) -> Job:
+        """Queue the mining of a repository's history; `wait_job` tells when it is done."""
+        return Job.model_validate(await self._call("POST", "/jobs/mine", body=params))
 
     async def list_jobs(self, *, limit: int = 50) -> list[Job]:
         """The newest jobs first."""

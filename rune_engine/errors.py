@@ -3,7 +3,8 @@
     RuneError
     ├── InvalidInputError            the caller's data cannot be accepted
     │   ├── InvalidTrajectoryError
-    │   └── InvalidIdError
+    │   ├── InvalidIdError
+    │   └── RepositoryUnreadableError  git cannot read it
     ├── NotFoundError
     │   ├── AdapterNotFoundError
     │   ├── TrajectoryNotFoundError
@@ -91,6 +92,10 @@ class InvalidTrajectoryError(InvalidInputError):
 
 class InvalidIdError(InvalidInputError):
     code = "invalid_id"
+
+
+class RepositoryUnreadableError(InvalidInputError):
+    code = "repository_unreadable"
 
 
 class NotFoundError(RuneError):

@@ -21,13 +21,14 @@ GIT_SECONDS = 5.0
 """Longest wait for one call of git; a repository that takes longer counts as a plain folder."""
 LONGEST_ID = 200
 
-_SAFE_OPTIONS = (
+GIT_OPTIONS = (
     "--no-pager",
     "--no-replace-objects",
     "-c", "safe.directory=*",  # nothing is run, so another owner's repository may be read
     "-c", "core.fsmonitor=false",
     "-c", "core.hooksPath=/dev/null",
 )  # fmt: skip
+"""With these, and in `git_environment()`, git runs nothing that a repository brings."""
 _SAFE_ENVIRONMENT = {
     "GIT_ALLOW_PROTOCOL": "none",  # a partial clone would fetch what it lacks, by its own command
     "GIT_CONFIG_GLOBAL": os.devnull,
@@ -129,6 +130,12 @@ def resolve(project: str) -> str:
     return identify(project).id if is_path(project) else project
 
 
+def git_environment() -> dict[str, str]:
+    """An environment in which git reads only the repository's own settings, and no network."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return {**kept, **_SAFE_ENVIRONMENT}
+
+
 def _existing(folder: Path | str) -> Path:
     try:
         path = Path(folder).expanduser().resolve()
@@ -162,11 +169,10 @@ def _git(path: Path, *arguments: str) -> str:
     """What git says; nothing when it fails, is not there or takes too long."""
     import subprocess
 
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         done = subprocess.run(
-            ["git", *_SAFE_OPTIONS, "-C", str(path), *arguments],
-            env={**kept, **_SAFE_ENVIRONMENT},
+            ["git", *GIT_OPTIONS, "-C", str(path), *arguments],
+            env=git_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

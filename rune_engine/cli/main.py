@@ -31,6 +31,7 @@ COMMANDS = {
     "restore": "data:restore",
     "import": "work:import_file",
     "capture": "capture:app",
+    "mine": "mine:mine",
     "engine": "engine:app",
     "daemon": "daemon:app",
     "jobs": "jobs:app",

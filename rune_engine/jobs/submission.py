@@ -14,12 +14,15 @@ from rune_engine.errors import (
 from rune_engine.extras import require
 from rune_engine.inference.provider import AdapterRef
 from rune_engine.jobs.methods import check_method
+from rune_engine.mining.issues import read_issues
+from rune_engine.mining.repository import Repository
 from rune_engine.model_store.resolve import resolve_trainable
 from rune_engine.models import (
     AdapterInfo,
     DistillParams,
     EvaluateParams,
     ImportParams,
+    MineParams,
     RunTaskParams,
     Trajectory,
 )
@@ -125,6 +128,25 @@ def check_import(params: ImportParams) -> None:
     raise InvalidInputError(
         f"{params.path[:200]!r} {problem}.", next_step="Give a JSON Lines file's absolute path."
     )
+
+
+def check_mine(params: MineParams) -> None:
+    """Check that there is a repository to mine, and that the issues can be read.
+
+    Raises:
+        InvalidInputError: a path is not absolute, there is no such branch, or the file has no
+            issue.
+        RepositoryUnreadableError: git cannot read the repository.
+    """
+    for path in filter(None, (params.repository, params.issues)):
+        if "\0" in path or not Path(path).is_absolute():
+            raise InvalidInputError(
+                f"{path[:200]!r} is not an absolute path.", next_step="Give the whole path."
+            )
+    with Repository(Path(params.repository)) as repository:
+        repository.resolve(params.branch)
+    if params.issues:
+        read_issues(Path(params.issues))
 
 
 def find_base_model(params: DistillParams, config: RuneConfig) -> BaseModelFolder:

@@ -64,6 +64,7 @@ from rune_engine.models.jobs import (
     RunTaskParams,
     TaskResult,
 )
+from rune_engine.models.mining import MinedUnit, MineParams, MineResult
 from rune_engine.models.probing import (
     Check,
     CheckStatus,
@@ -139,6 +140,9 @@ __all__ = [
     "LearntRole",
     "LifecycleEvent",
     "MemoryStatus",
+    "MineParams",
+    "MineResult",
+    "MinedUnit",
     "Model",
     "Name",
     "OpenAIStatus",

@@ -10,7 +10,7 @@ from rune_engine.models.base import Identifier, Model, Name, Text
 from rune_engine.models.training import AdapterMethod, DistillMethod
 from rune_engine.models.trajectories import Attempt, Outcome
 
-JobKind = Literal["run_task", "distill", "evaluate", "evolve", "import"]
+JobKind = Literal["run_task", "distill", "evaluate", "evolve", "import", "mine"]
 JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 FINISHED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 

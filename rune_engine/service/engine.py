@@ -37,6 +37,7 @@ from rune_engine.models import (
     Job,
     JobKind,
     MemoryStatus,
+    MineParams,
     Model,
     OpenAIStatus,
     ProjectState,
@@ -266,6 +267,12 @@ class Engine:
         """Queue the import of a file of trajectories."""
         await asyncio.to_thread(submission.check_import, params)
         return await self._enqueue("import", params, **options)
+
+    async def submit_mine(self, params: MineParams, **options: Unpack[JobOptions]) -> Job:
+        """Queue the mining of a repository's history."""
+        await asyncio.to_thread(self.consent.require, params.project_id)
+        await asyncio.to_thread(submission.check_mine, params)
+        return await self._enqueue("mine", params, **options)
 
     async def wait_for_job(self, job_id: str, after_revision: int, seconds: float) -> Job:
         """The job once its revision is above `after_revision`, it ended, or time is up."""

@@ -22,6 +22,7 @@ from rune_engine.models import (
     Job,
     JobPage,
     MemoryStatus,
+    MineParams,
     Name,
     OpenAIStatus,
     ProjectState,
@@ -107,6 +108,11 @@ async def evaluate(engine: TheEngine, params: EvaluateParams) -> Job:
 @router.post("/jobs/import", status_code=202)
 async def import_file(engine: TheEngine, params: ImportParams) -> Job:
     return await engine.submit_import(params)
+
+
+@router.post("/jobs/mine", status_code=202)
+async def mine(engine: TheEngine, params: MineParams) -> Job:
+    return await engine.submit_mine(params)
 
 
 @router.get("/jobs")

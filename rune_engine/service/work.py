@@ -10,6 +10,7 @@ from rune_engine.jobs.evaluate import Evaluate
 from rune_engine.jobs.evolve import Evolve
 from rune_engine.jobs.import_file import ImportFile
 from rune_engine.jobs.lease import AcceleratorLease, Serves, Trains
+from rune_engine.jobs.mine import Mine
 from rune_engine.jobs.run_task import RunTask
 from rune_engine.jobs.runner import Work
 from rune_engine.jobs.store import JobStore
@@ -28,6 +29,7 @@ CAPACITY: dict[JobKind, int] = {
     "evaluate": 1,
     "evolve": 1,
     "import": 1,
+    "mine": 1,
 }
 
 
@@ -50,4 +52,5 @@ def work_of(
         "evaluate": Serves(lease, Evaluate(providers, registry, trajectories, sandbox, jobs)),
         "evolve": Evolve(registry, trajectories, jobs, events),
         "import": ImportFile(config, trajectories, jobs),
+        "mine": Mine(config, trajectories, sandbox, jobs),
     }

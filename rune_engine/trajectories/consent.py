@@ -48,6 +48,15 @@ class Consent:
         with self._database.snapshot() as connection:
             return is_recorded(connection, project_id)
 
+    def require(self, project_id: str) -> None:
+        """Refuse a project that is not recorded.
+
+        Raises:
+            ProjectOptedOutError: its user turned recording off.
+        """
+        with self._database.snapshot() as connection:
+            require_recorded(connection, project_id)
+
     def set(self, project_id: str, *, recorded: bool) -> None:
         """Turn recording of a project on or off; what it was already is not written again."""
         with self._database.writing() as session:
