@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from engine_support import end_engines, scripted_config
+from engine_support import WAIT_SECONDS, end_engines, scripted_config
 
 from rune_engine.client import EngineClient
 from rune_engine.config import RuneConfig
+from rune_engine.starter import start_engine
 
 QUIET_SECONDS = 2.0
 
@@ -32,5 +34,7 @@ def config(tmp_path: Path, projects: Path) -> Iterator[RuneConfig]:
 
 @pytest.fixture
 async def client(config: RuneConfig) -> AsyncIterator[EngineClient]:
+    """Its engine runs already: on a busy machine it may take longer than a client waits."""
+    await asyncio.to_thread(start_engine, config, seconds=WAIT_SECONDS)
     async with EngineClient(config) as client:
         yield client
