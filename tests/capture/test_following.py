@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 from engine_support import WAIT_SECONDS, engines, until
 from session_files import inbox
 
@@ -36,6 +38,17 @@ async def captured(client: EngineClient, project: str, trajectories: int = 1) ->
         while (state := await client.project(project)).trajectories < trajectories:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     return state
+
+
+def starters(config: RuneConfig) -> list[psutil.Process]:
+    """The processes that hooks started to start this home's engine."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        with suppress(psutil.Error):
+            starts = (process.info["cmdline"] or [])[-2:] == ["engine", "start"]
+            if starts and process.environ().get("RUNE_HOME") == str(config.home):
+                found.append(process)
+    return found
 
 
 async def test_a_live_session_in_a_worktree_is_its_repositorys_trajectory_when_it_ends(
@@ -131,3 +144,4 @@ async def test_an_engine_that_starts_takes_what_came_while_none_ran_and_hooks_st
     await asyncio.to_thread(PlayedSession(projects, cwd, config.home).play)
     await until(lambda: engines(config), "a hook has started the engine")
     assert (await captured(client, identify(cwd).id)).distillable_trajectories == 1
+    await until(lambda: not starters(config), "every hook's start is over")
