@@ -162,6 +162,26 @@ class RoutingSettings(BaseModel):
     )
 
 
+class CaptureSettings(BaseModel):
+    """How agents' own session files are followed; which ones, `rune capture allow` says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = Field(default=True, description="Whether the engine follows what is allowed.")
+    folders: dict[str, list[Path]] = Field(
+        default={}, description="By agent: where it keeps its sessions, if not where it does so."
+    )
+    quiet_seconds: float = Field(
+        default=120.0,
+        ge=0,
+        description="A session that never says its end has ended after this long without a change.",
+    )
+    max_file_bytes: int = Field(default=64 * 1024**2, gt=0)
+    max_per_minute: int = Field(
+        default=120, ge=1, description="Trajectories that following stores in a minute, at most."
+    )
+
+
 class ServingSettings(BaseModel):
     """Which back-end runs the base model, and what it may use."""
 
@@ -233,6 +253,7 @@ class RuneConfig(BaseSettings):
     evolution: EvolutionSettings = EvolutionSettings()
     evaluation: EvaluationDefaults = EvaluationDefaults()
     routing: RoutingSettings = RoutingSettings()
+    capture: CaptureSettings = CaptureSettings()
     exclusive: Literal["auto", "always", "never"] = Field(
         default="auto",
         description="Whether serving sleeps while a trainer runs; auto: where both would share "
@@ -270,6 +291,16 @@ class RuneConfig(BaseSettings):
     def models_path(self) -> Path:
         """Base models that were pulled, one folder each."""
         return self.home / "models"
+
+    @property
+    def inbox_path(self) -> Path:
+        """Sessions that other programs drop for Rune; it only ever reads there."""
+        return self.home / "inbox"
+
+    @property
+    def hooks_path(self) -> Path:
+        """What agents' hooks have left, until the engine has taken it up."""
+        return self.home / "hooks"
 
     @property
     def jobs_path(self) -> Path:

@@ -32,6 +32,7 @@ COMMANDS = {
     "backup": "data:backup",
     "restore": "data:restore",
     "import": "work:import_file",
+    "capture": "capture:app",
     "mine": "mine:mine",
     "engine": "engine:app",
     "daemon": "daemon:app",

@@ -25,6 +25,8 @@ EventKind = Literal[
     "adapter_restored",
     "evolution_decided",
     "evolution_undone",
+    "capture_allowed",
+    "capture_forbidden",
 ]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,12 +54,17 @@ class TrajectoryStore:
         self._database = database
 
     def record(
-        self, draft: TrajectoryDraft, *, trajectory_id: str | None = None
+        self,
+        draft: TrajectoryDraft,
+        *,
+        trajectory_id: str | None = None,
+        also: Callable[[sqlite3.Connection, str], None] | None = None,
     ) -> tuple[Trajectory, bool]:
         """Store a trajectory without its secrets; the second value tells that it was there already.
 
         Args:
             trajectory_id: a new one when left out; one that is taken is answered as it is stored.
+            also: writes what belongs to it in the same transaction; told the id it is stored under.
 
         Raises:
             ProjectOptedOutError: its project may not be recorded.
@@ -76,10 +81,13 @@ class TrajectoryStore:
             stored = _with_id(connection, trajectory_id)
             stored = stored or _stored(connection, draft, digest, wanted)
             if stored:
-                return queries.whole(connection, stored)[0], True
-            trajectory = _stamped(draft, digest, wanted)
-            _insert(connection, trajectory, distillable)
-        return trajectory, False
+                trajectory = queries.whole(connection, stored)[0]
+            else:
+                trajectory = _stamped(draft, digest, wanted)
+                _insert(connection, trajectory, distillable)
+            if also is not None:
+                also(connection, trajectory.id)
+        return trajectory, bool(stored)
 
     def get(self, trajectory_id: str) -> Trajectory:
         """One trajectory with its attempts.
