@@ -25,6 +25,7 @@ COMMANDS = {
     "project": "project:project",
     "forget": "forget:forget",
     "evaluate": "work:evaluate",
+    "setup": "setup:setup",
     "history": "history:history",
     "doctor": "doctor:doctor",
     "backup": "data:backup",
