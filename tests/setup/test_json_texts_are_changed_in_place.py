@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rune_engine.setup import jsonc
@@ -107,6 +107,7 @@ def _layouts(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     return draw(space) + write(data) + draw(space), data
 
 
+@settings(max_examples=100, deadline=None)
 @given(_layouts(), st.sampled_from([("rune",), ("x", "rune"), ("x", "y", "rune")]))
 def test_adding_and_removing_change_nothing_else(
     layout: tuple[str, dict[str, Any]], path: tuple[str, ...]
