@@ -49,6 +49,7 @@ def claude(tool: Callable[[str], str], tmp_path: Path) -> Run:
     home.mkdir()
     environment = {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), "/usr/bin", "/bin"]),
+        "PYTHONPATH": str(ROOT),
         "HOME": str(home),
         "RUNE_HOME": str(home / "memory"),
         "DISABLE_AUTOUPDATER": "1",
