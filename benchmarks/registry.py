@@ -158,11 +158,11 @@ def _insert_bare(bare: sqlite3.Connection, draft: TrajectoryDraft) -> None:
     trajectory = (
         *(identity, session, draft.project_id, draft.domain, draft.task_type),
         *(draft.task_description, draft.test_suite, draft.outcome, 0, 1, None, None),
-        *(draft.source, digest, now),
+        *(draft.source, digest, now, None),
     )
     bare.execute("BEGIN IMMEDIATE")
     bare.execute("INSERT INTO sessions VALUES (?, ?, NULL, ?)", (session, draft.project_id, now))
-    bare.execute(f"INSERT INTO trajectories VALUES ({', '.join('?' * 15)})", trajectory)
+    bare.execute(f"INSERT INTO trajectories VALUES ({', '.join('?' * 16)})", trajectory)
     for position, attempt in enumerate(draft.attempts):
         texts = (attempt.generated_code, attempt.stdout, attempt.stderr)
         row = (identity, position, *texts, attempt.exit_code, attempt.tests_passed, None)

@@ -17,6 +17,9 @@ from rune_engine.errors import EngineUnavailableError, RuneError, from_envelope
 from rune_engine.models import (
     AdapterInfo,
     AdapterPage,
+    CaptureParams,
+    CaptureReport,
+    CaptureStatus,
     ConsolidationStatus,
     DistillParams,
     EngineHealth,
@@ -31,11 +34,13 @@ from rune_engine.models import (
     Model,
     OpenAIStatus,
     ProjectState,
+    Provenance,
     RecordedTrajectory,
     RecordingParams,
     RetrievedAdapter,
     RetrieveParams,
     RunTaskParams,
+    SourceParams,
     TrajectoryDraft,
 )
 from rune_engine.starter import is_listening, require_unix_sockets, start_engine
@@ -192,6 +197,29 @@ class EngineClient:
     async def forget(self, params: ForgetParams) -> ForgetReport:
         """Erase a project or a session, and retire what learnt from it."""
         return ForgetReport.model_validate(await self._call("POST", "/forget", body=params))
+
+    # --- agents' own sessions -------------------------------------------------------------------
+
+    async def capture_import(self, params: CaptureParams) -> CaptureReport:
+        """Read one session file, and store what it tells."""
+        # What is known is not stored again, so a broken call may be repeated.
+        answer = await self._call("POST", "/capture/import", body=params, repeatable=True)
+        return CaptureReport.model_validate(answer)
+
+    async def capture_status(self) -> CaptureStatus:
+        """Which agents' sessions may be read, and what was read of them."""
+        return CaptureStatus.model_validate(await self._call("GET", "/capture"))
+
+    async def capture_allow(self, source: str, *, allowed: bool) -> CaptureStatus:
+        """Allow or forbid that an agent's sessions are read."""
+        params = SourceParams(source=source, allowed=allowed)
+        answer = await self._call("POST", "/capture/sources", body=params, repeatable=True)
+        return CaptureStatus.model_validate(answer)
+
+    async def provenance(self, trajectory_id: str) -> Provenance:
+        """Where a captured trajectory came from."""
+        path = f"/capture/provenance/{_part(trajectory_id)}"
+        return Provenance.model_validate(await self._call("GET", path))
 
     # --- the engine itself ----------------------------------------------------------------------
 

@@ -83,6 +83,26 @@ class ConsolidationSettings(BaseModel):
     fast_min_new: int = Field(default=1, ge=1, description="As min_new, before such an update.")
 
 
+class CaptureSettings(BaseModel):
+    """How agents' own session files are followed; which ones, `rune capture allow` says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = Field(default=True, description="Whether the engine follows what is allowed.")
+    folders: dict[str, list[Path]] = Field(
+        default={}, description="By agent: where it keeps its sessions, if not where it does so."
+    )
+    quiet_seconds: float = Field(
+        default=120.0,
+        ge=0,
+        description="A session that never says its end has ended after this long without a change.",
+    )
+    max_file_bytes: int = Field(default=64 * 1024**2, gt=0)
+    max_per_minute: int = Field(
+        default=120, ge=1, description="Trajectories that following stores in a minute, at most."
+    )
+
+
 class ServingSettings(BaseModel):
     """Which back-end runs the base model, and what it may use."""
 
@@ -151,6 +171,7 @@ class RuneConfig(BaseSettings):
     )
     sandbox: SandboxLimits = SandboxLimits()
     consolidation: ConsolidationSettings = ConsolidationSettings()
+    capture: CaptureSettings = CaptureSettings()
     exclusive: Literal["auto", "always", "never"] = Field(
         default="auto",
         description="Whether serving sleeps while a trainer runs; auto: where both would share "
@@ -188,6 +209,16 @@ class RuneConfig(BaseSettings):
     def models_path(self) -> Path:
         """Base models that were pulled, one folder each."""
         return self.home / "models"
+
+    @property
+    def inbox_path(self) -> Path:
+        """Sessions that other programs drop for Rune; it only ever reads there."""
+        return self.home / "inbox"
+
+    @property
+    def hooks_path(self) -> Path:
+        """What agents' hooks have left, until the engine has taken it up."""
+        return self.home / "hooks"
 
     @property
     def jobs_path(self) -> Path:

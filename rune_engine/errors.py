@@ -16,6 +16,7 @@
     │   ├── AdapterForgottenError
     │   ├── TrajectoryForgottenError
     │   ├── ProjectOptedOutError
+    │   ├── SourceForbiddenError     its user does not let this agent's sessions be read
     │   ├── EngineRunningError       it must not run for this
     │   ├── PortTakenError           something else listens there
     │   ├── StaleAttemptError        the job has been taken up by somebody else
@@ -140,6 +141,10 @@ class TrajectoryForgottenError(ConflictError):
 
 class ProjectOptedOutError(ConflictError):
     code = "project_opted_out"
+
+
+class SourceForbiddenError(ConflictError):
+    code = "source_forbidden"
 
 
 class EngineRunningError(ConflictError):

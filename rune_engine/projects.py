@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from rune_engine.errors import InvalidInputError
 
@@ -79,6 +79,17 @@ def identify(folder: Path | str) -> ProjectIdentity:
     main = common.parent if common.name == ".git" else common
     digest = _first_commit(path) or _hash(main)
     return ProjectIdentity(_named(main.name.removesuffix(".git"), digest), root, None)
+
+
+def identify_absent(folder: Path | str) -> str:
+    """The id of a folder that is not on this machine, or no more: its name, and its path's hash."""
+    path = PurePath(folder)
+    return _named(path.name, _hash(path))
+
+
+def safe_git(folder: Path, *arguments: str) -> str:
+    """What git says of a repository, by commands that only read; nothing when it fails."""
+    return _git(folder, *arguments)
 
 
 def normalise(url: str) -> str | None:
@@ -177,7 +188,7 @@ def _bounded(remote: str) -> str:
     return f"{remote[: LONGEST_ID - _HASH_CHARS - 1]}-{_hash(remote)}"
 
 
-def _hash(text: Path | str) -> str:
+def _hash(text: PurePath | str) -> str:
     return hashlib.sha256(os.fsencode(text)).hexdigest()[:_HASH_CHARS]
 
 

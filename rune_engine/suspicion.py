@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from rune_engine.models import Attempt
+from rune_engine.models import Attempt, TrajectoryDraft
 
 _MODULES = {
     "unittest": "test-framework",
@@ -93,6 +93,20 @@ def suspicion(candidate: str, tests: str = "") -> tuple[str, ...]:
     if _copies(nodes, tests):
         flags.add("literal-table")
     return tuple(sorted(flags))
+
+
+def teaches(trajectory: TrajectoryDraft) -> bool:
+    """Whether a trajectory may be learned from: a success whose last attempt may teach.
+
+    Mined code that no test judged may, too, where the user trusts it explicitly. An unknown
+    outcome never teaches.
+    """
+    if trajectory.outcome != "success":
+        return False
+    last, provenance = trajectory.attempts[-1], trajectory.provenance
+    if provenance is not None and provenance.evidence == "trusted" and trajectory.source == "mined":
+        return last.tests_passed is None
+    return may_teach(last, trajectory.test_suite)
 
 
 def may_teach(attempt: Attempt, tests: str) -> bool:

@@ -59,7 +59,11 @@ Attempts = Annotated[
     ),
 ]
 TrajectoryOutcome = Annotated[
-    Outcome, Field(description="`success` when the last attempt solved the task, else `exhausted`.")
+    Outcome,
+    Field(
+        description="`success` when the last attempt solved the task, `exhausted` when it did not,"
+        " `unknown` when no test or other check tells."
+    ),
 ]
 UsedAdapter = Annotated[
     Identifier, Field(description="The adapter that was loaded while the attempts were made.")

@@ -133,7 +133,8 @@ class Tools:
     ) -> RecordedTrajectory:
         """Stores how a coding task went: the task, each attempt and how it ended.
 
-        Successful trajectories are what `distill` makes adapters of. Storing the same trajectory
+        Successful trajectories are what `distill` makes adapters of; one whose outcome is
+        `unknown` is kept and teaches nothing. Storing the same trajectory
         again changes nothing and returns the id it already has. Secrets in it (keys, tokens,
         passwords) are replaced by `[secret:KIND]` before it is stored; `redacted` counts them.
         """

@@ -18,7 +18,7 @@ import prompts
 from rune_engine.errors import NothingToDistillError, TrainingError
 from rune_engine.feedback import failure_output
 from rune_engine.models import Trajectory
-from rune_engine.suspicion import may_teach
+from rune_engine.suspicion import teaches
 from trainers.tokens import Example, encode
 
 
@@ -64,10 +64,10 @@ def examples_of(
 ) -> list[Example]:
     """A trajectory's examples: solving at once, and repairing after what had failed.
 
-    A trajectory whose last attempt did not pass, or could have faked its tests, gives none.
+    A trajectory that does not teach (`rune_engine.suspicion`) gives none.
     """
     *failed, last = trajectory.attempts
-    if trajectory.outcome != "success" or not may_teach(last, trajectory.test_suite):
+    if not teaches(trajectory):
         return []
     task, answer = trajectory.task_description, prompts.render("answer", code=last.generated_code)
     earlier = [(attempt.generated_code, failure_output(attempt)) for attempt in failed]

@@ -63,6 +63,9 @@ class TrajectoryRecorder(Protocol):
     ) -> tuple[Trajectory, bool]: ...
 
 
+_OUTCOMES: dict[bool | None, Outcome] = {True: "success", False: "exhausted", None: "unknown"}
+
+
 class RuneState(TypedDict):
     """Everything a node may read or change."""
 
@@ -225,7 +228,7 @@ class AgentLoop:
     async def save_trajectory(self, state: RuneState) -> dict[str, Any]:
         if not state["attempts"]:
             return {}
-        outcome: Outcome = "success" if state["attempts"][-1].tests_passed else "exhausted"
+        outcome = _OUTCOMES[state["attempts"][-1].tests_passed]
         draft = self._draft(state["attempts"], outcome)
         wanted = self._trajectory_id if state["failure"] is None else None
         trajectory_id = None

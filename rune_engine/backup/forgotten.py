@@ -24,6 +24,10 @@ _JOBS = (
 _DELETES = (
     f"DELETE FROM job_steps WHERE job_id IN ({_JOBS})",
     f"DELETE FROM jobs WHERE id IN ({_JOBS})",
+    "DELETE FROM captured_tasks WHERE trajectory_id IN (SELECT value FROM json_each(:ids))",
+    "DELETE FROM captured_sessions WHERE session_id IN (SELECT session_id FROM erasures)"
+    " AND NOT EXISTS (SELECT 1 FROM captured_tasks AS kept"
+    " WHERE kept.session_id = captured_sessions.session_id)",
     "DELETE FROM attempts WHERE trajectory_id IN (SELECT value FROM json_each(:ids))",
     "DELETE FROM trajectories WHERE id IN (SELECT value FROM json_each(:ids))",
     "DELETE FROM sessions WHERE id IN (SELECT session_id FROM erasures)"

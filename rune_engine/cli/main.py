@@ -31,6 +31,7 @@ COMMANDS = {
     "backup": "data:backup",
     "restore": "data:restore",
     "import": "work:import_file",
+    "capture": "capture:app",
     "engine": "engine:app",
     "daemon": "daemon:app",
     "jobs": "jobs:app",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.syntax import Syntax
+from rich.text import Text
 
 from rune_engine.cli.session import err, out
 from rune_engine.errors import InvalidInputError, NotFoundError, RuneError
@@ -14,6 +14,8 @@ from rune_engine.setup.entries import Launch, find_launch
 from rune_engine.setup.hosts import Host, hosts
 
 _NAMES = "claude-code, claude-desktop, vscode, cursor or codex; left out: whatever is installed."
+
+_COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 
 
 def setup(
@@ -77,7 +79,8 @@ def _one(host: Host, launch: Launch, *, remove: bool, dry_run: bool, yes: bool) 
         return
     out.print(f"{host.title}:", style="bold")
     for change in changes:
-        out.print(Syntax(change.diff(), "diff", background_color="default"), soft_wrap=True)
+        for line in change.diff().splitlines():
+            out.print(Text(line, style=_COLOURS.get(line[:1], "")), soft_wrap=True)
     if dry_run:
         return
     if not yes and not typer.confirm("Make this change?", default=True):

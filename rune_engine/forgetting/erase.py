@@ -24,6 +24,8 @@ from rune_engine.registry.lifecycle import mark_forgotten
 from rune_engine.trajectories.records import ErasureRecord
 
 _DELETES = {
+    "captured_tasks": ("trajectory_id", "trajectories"),
+    "captured_sessions": ("session_id", "sessions"),
     "attempts": ("trajectory_id", "trajectories"),
     "trajectories": ("id", "trajectories"),
     "sessions": ("id", "sessions"),

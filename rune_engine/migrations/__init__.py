@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 __all__ = ["HEAD", "is_known", "upgrade"]
 
-HEAD = "0002"
+HEAD = "0004"
 _HERE = Path(__file__).resolve().parent
 
 

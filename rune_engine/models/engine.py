@@ -28,6 +28,9 @@ class ProjectStatus(Model):
     trajectories: int
     distillable_trajectories: int
     held_out_trajectories: int
+    unknown_trajectories: int = Field(
+        default=0, description="Nothing tells whether these succeeded; they teach nothing."
+    )
     adapters: int
 
 

@@ -22,6 +22,8 @@ EventKind = Literal[
     "backup_made",
     "backup_restored",
     "data_repaired",
+    "capture_allowed",
+    "capture_forbidden",
 ]
 
 

@@ -9,7 +9,9 @@ from pydantic import Field, StringConstraints
 from rune_engine.models.base import Identifier, Model, Name, Text
 
 MAX_ATTEMPTS_PER_TRAJECTORY = 100
-Outcome = Literal["success", "exhausted"]
+Outcome = Literal["success", "exhausted", "unknown"]
+"""`unknown`: nothing tells whether the last attempt solved the task, which is no failure."""
+TestEvidence = Literal["tests", "trusted", "none"]
 
 
 class Attempt(Model):
@@ -24,6 +26,26 @@ class Attempt(Model):
     )
     verdict: dict[str, Any] | None = Field(
         default=None, description="The sandbox's verdict with its evidence, where Rune ran it."
+    )
+
+
+class GitProvenance(Model):
+    """Which commit of a repository a trajectory was mined from; no person is named.
+
+    `evidence`: "tests" failed without the change and passed with it; "trusted": the user said that
+    what was committed is right without any; "none" leaves the outcome unknown.
+    """
+
+    kind: Literal["git"] = "git"
+    commit_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40,64}$")]
+    path: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+    unit: Annotated[str, StringConstraints(max_length=500)] = Field(
+        default="", description="The function or class by its dotted name; empty: the whole file."
+    )
+    task_from: Literal["commit", "issue"] = "commit"
+    evidence: TestEvidence = "none"
+    tests: Annotated[list[str], Field(max_length=50)] = Field(
+        default_factory=list, description="Paths of the test files that decided."
     )
 
 
@@ -45,7 +67,10 @@ class TrajectoryDraft(Model):
     adapter_id: Identifier | None = Field(
         default=None, description="The adapter that was loaded while the attempts were made."
     )
-    source: Literal["recorded", "agent_loop"] = "recorded"
+    source: Literal["recorded", "agent_loop", "mined"] = "recorded"
+    provenance: GitProvenance | None = Field(
+        default=None, description="Where it came from, unless whoever was there recorded it."
+    )
 
 
 class Trajectory(TrajectoryDraft):

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from rune_engine.errors import InvalidInputError, NotFoundError, RuneError
+from rune_engine.service.capture import router as capture_router
 from rune_engine.service.engine import Engine
 from rune_engine.service.limits import BodyLimit, CountRequests
 from rune_engine.service.routes import router
@@ -29,6 +30,7 @@ def create_app(engine: Engine) -> FastAPI:
     app = FastAPI(title="Rune engine", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.engine = engine
     app.include_router(router)
+    app.include_router(capture_router)
     app.add_middleware(BodyLimit)
     app.add_middleware(CountRequests, activity=engine.activity)
     app.add_exception_handler(RuneError, _rune_error)

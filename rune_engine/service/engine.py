@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Self, Unpack
 
 import rune_engine
+from rune_engine.capture.captures import Captures
 from rune_engine.config import RuneConfig
 from rune_engine.consolidation.consolidator import Consolidator
 from rune_engine.database import Database, open_database
@@ -116,6 +117,14 @@ class Engine:
             queued=self.runner.wake,
             on_crash=self._crashed,
         )
+        self.captures = Captures(
+            config,
+            database,
+            self.trajectories,
+            on_stored=self.consolidator.wake,
+            on_activity=self.activity.touch,
+            on_crash=self._crashed,
+        )
         self.openai = OpenAIStatus(base_url=None, detail="It is off.")
         self._database = database
         self._told_to_stop = asyncio.Event()
@@ -140,9 +149,11 @@ class Engine:
             log.info("The last engine ended while serving slept; it is awake again")
         self.runner.start()
         self.consolidator.start()
+        self.captures.start()
 
     async def close(self) -> None:
         """Stop all work and free everything; nothing that was started is left."""
+        await self.captures.stop()
         await self.consolidator.stop()
         await self.runner.stop()
         await self.providers.close_all()

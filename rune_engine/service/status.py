@@ -67,6 +67,7 @@ def _projects(adapters: dict[str, int], trajectories: TrajectoryStore) -> list[P
                 trajectories=count.trajectories if count else 0,
                 distillable_trajectories=count.distillable if count else 0,
                 held_out_trajectories=count.held_out if count else 0,
+                unknown_trajectories=count.unknown if count else 0,
                 adapters=adapters.get(name, 0),
             )
         )

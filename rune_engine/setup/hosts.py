@@ -90,6 +90,12 @@ def is_wsl() -> bool:
     return sys.platform == "linux" and "microsoft" in platform.release().lower()
 
 
+_NEW_SESSION = (
+    "Start a new session. To let sessions be learnt from, run `rune capture allow {}`;"
+    " until then they are counted, not read."
+)
+
+
 def _claude_code(home: Path) -> Host:
     named = os.environ.get("CLAUDE_CONFIG_DIR")
     folder = Path(named) if named else home / ".claude"
@@ -103,7 +109,8 @@ def _claude_code(home: Path) -> Host:
             (folder / "settings.json", ClaudeHooks(commands, HOOK_SECONDS)),
         ]
 
-    return Host("claude-code", "Claude Code", folder, "claude", "Start a new session.", edits)
+    then = _NEW_SESSION.format("claude-code")
+    return Host("claude-code", "Claude Code", folder, "claude", then, edits)
 
 
 _FILES = {
@@ -130,7 +137,7 @@ def _codex(home: Path) -> Host:
     def edits(launch: Launch) -> list[tuple[Path, Edit]]:
         return [(folder / "config.toml", CodexServer(launch.entry()))]
 
-    return Host("codex", "Codex", folder, "codex", "Start a new session.", edits)
+    return Host("codex", "Codex", folder, "codex", _NEW_SESSION.format("codex"), edits)
 
 
 def _support(program: str) -> Path:

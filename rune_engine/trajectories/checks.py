@@ -74,12 +74,25 @@ def _check_text(field: str, text: str) -> None:
 
 def _check_outcome(draft: TrajectoryDraft) -> None:
     passed = draft.attempts[-1].tests_passed
+    if draft.provenance is not None and draft.provenance.evidence == "trusted":
+        _check_trust(draft)
     if draft.outcome == "success" and passed is False:
         contradiction = "The outcome is success, but the last attempt did not pass its tests."
     elif draft.outcome == "exhausted" and passed is True:
         contradiction = "The outcome is exhausted, but the last attempt passed its tests."
+    elif draft.outcome == "unknown" and passed is not None:
+        contradiction = "The outcome is unknown, but the last attempt has a verdict."
     else:
         return
     raise InvalidTrajectoryError(
         contradiction, next_step="Correct `outcome` or the last attempt's `tests_passed`."
     )
+
+
+def _check_trust(draft: TrajectoryDraft) -> None:
+    """Trust stands for tests that were not run: it is for mined code alone, hides no verdict."""
+    if draft.source != "mined" or draft.attempts[-1].tests_passed is not None:
+        raise InvalidTrajectoryError(
+            "Only mined code that no test judged can be trusted.",
+            next_step="Leave `provenance.evidence` as `none`, or as `tests` where some decided.",
+        )

@@ -17,6 +17,7 @@ _FIELDS = tuple(name for name in Trajectory.model_fields if name != "attempts")
 _ATTEMPT_FIELDS = tuple(Attempt.model_fields)
 _SELECT = f"SELECT {', '.join(_FIELDS)} FROM trajectories"
 _VERDICT = _ATTEMPT_FIELDS.index("verdict")
+_PROVENANCE = _FIELDS.index("provenance")
 _NEWEST = "ORDER BY created_at DESC, id DESC"
 _OLDEST = "ORDER BY created_at, id"
 
@@ -29,9 +30,10 @@ CONSENT = (
 BEFORE_RECORDING = (
     f"SELECT (SELECT kind FROM ({CONSENT})),"
     " (SELECT id FROM trajectories WHERE content_hash = ?),"
-    " (SELECT at FROM erasures WHERE content_hash = ?)"
+    " (SELECT at FROM erasures WHERE content_hash = ? OR trajectory_id = ?)"
 )
-"""In one statement: its project's consent, the same trajectory, when that was forgotten."""
+"""In one statement: its project's consent, the same trajectory, when that was forgotten (which an
+id that is always the same for the same source tells, too)."""
 KNOWN = (
     "SELECT id FROM trajectories WHERE id IN (SELECT value FROM json_each(?)) AND +project_id = ?"
 )
@@ -42,7 +44,8 @@ ATTEMPTS = (
 )
 COUNT_DISTILLABLE = "SELECT count(*) FROM trajectories WHERE project_id = ? AND distillable = 1"
 COUNTS = (
-    "SELECT project_id, count(*), sum(distillable), sum(held_out) FROM trajectories"
+    "SELECT project_id, count(*), sum(distillable), sum(held_out), sum(outcome = 'unknown')"
+    " FROM trajectories"
     " GROUP BY project_id ORDER BY project_id"
 )
 ADD_SESSION = (
@@ -95,7 +98,7 @@ def teaching(conditions: dict[str, str]) -> str:
 
 def whole(connection: Asks, rows: Iterable[Row]) -> list[Trajectory]:
     """The trajectories of `_SELECT`'s rows with their attempts, in the order given."""
-    found = [dict(zip(_FIELDS, row, strict=True)) for row in rows]
+    found = [_trajectory(row) for row in rows]
     attempts: dict[str, list[Row]] = {data["id"]: [] for data in found}
     for row in connection.execute(ATTEMPTS, [json.dumps(list(attempts))]):
         attempts[row[0]].append(row)
@@ -107,7 +110,10 @@ def whole(connection: Asks, rows: Iterable[Row]) -> list[Trajectory]:
 
 def trajectory_row(trajectory: Trajectory, distillable: bool) -> list[Any]:
     """The parameters of `ADD_TRAJECTORY`."""
-    return [*(getattr(trajectory, name) for name in _FIELDS), distillable]
+    values = [getattr(trajectory, name) for name in _FIELDS]
+    if trajectory.provenance is not None:
+        values[_PROVENANCE] = trajectory.provenance.model_dump_json()
+    return [*values, distillable]
 
 
 def attempt_rows(trajectory_id: str, draft: TrajectoryDraft) -> list[list[Any]]:
@@ -116,6 +122,13 @@ def attempt_rows(trajectory_id: str, draft: TrajectoryDraft) -> list[list[Any]]:
         [trajectory_id, position, *_attempt_values(attempt)]
         for position, attempt in enumerate(draft.attempts)
     ]
+
+
+def _trajectory(row: Row) -> dict[str, Any]:
+    data = dict(zip(_FIELDS, row, strict=True))
+    if data["provenance"] is not None:
+        data["provenance"] = json.loads(data["provenance"])
+    return data
 
 
 def _attempts(rows: list[Row]) -> list[dict[str, Any]]:

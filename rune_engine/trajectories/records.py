@@ -6,7 +6,7 @@ from sqlalchemy import Text
 from sqlmodel import Field, SQLModel
 
 from rune_engine.models import TrajectoryDraft
-from rune_engine.suspicion import may_teach
+from rune_engine.suspicion import teaches
 
 
 class SessionRecord(SQLModel, table=True):
@@ -40,6 +40,7 @@ class TrajectoryRecord(SQLModel, table=True):
     source: str = Field(sa_type=Text)
     content_hash: str = Field(sa_type=Text)
     created_at: str = Field(sa_type=Text)
+    provenance: str | None = Field(default=None, sa_type=Text, description="JSON.")
 
 
 class AttemptRecord(SQLModel, table=True):
@@ -71,8 +72,4 @@ class ErasureRecord(SQLModel, table=True):
 def is_distillable(draft: TrajectoryDraft) -> bool:
     """Whether it teaches something that is known to work, is not kept back for evaluation, and
     neither looks like code that fakes its tests nor could have done so unseen."""
-    return (
-        draft.outcome == "success"
-        and not draft.held_out
-        and may_teach(draft.attempts[-1], draft.test_suite)
-    )
+    return not draft.held_out and teaches(draft)

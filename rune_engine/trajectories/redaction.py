@@ -18,7 +18,7 @@ from rune_engine.privacy import (
 
 _NAMES = ("project_id", "task_type", "domain", "session_id", "agent_id")
 _names_of = attrgetter(*_NAMES)
-_TEXTS = {"task_description", "test_suite", "attempts"}
+_TEXTS = {"task_description", "test_suite", "attempts", "provenance"}
 
 
 def redact_draft(draft: TrajectoryDraft) -> TrajectoryDraft:
@@ -44,6 +44,8 @@ def redact_draft(draft: TrajectoryDraft) -> TrajectoryDraft:
 
 def _is_plainly_clean(draft: TrajectoryDraft) -> bool:
     """Whether a glance at its texts is enough, as it is at most of what is recorded."""
+    if draft.provenance is not None:
+        return False
     texts = [draft.task_description, draft.test_suite]
     for attempt in draft.attempts:
         if attempt.verdict is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rune_engine.database import Database, utc_now
@@ -43,6 +43,7 @@ class ProjectCounts:
     trajectories: int
     distillable: int
     held_out: int
+    unknown: int
 
 
 class TrajectoryStore:
@@ -52,12 +53,17 @@ class TrajectoryStore:
         self._database = database
 
     def record(
-        self, draft: TrajectoryDraft, *, trajectory_id: str | None = None
+        self,
+        draft: TrajectoryDraft,
+        *,
+        trajectory_id: str | None = None,
+        also: Callable[[sqlite3.Connection, str], None] | None = None,
     ) -> tuple[Trajectory, bool]:
         """Store a trajectory without its secrets; the second value tells that it was there already.
 
         Args:
             trajectory_id: a new one when left out; one that is taken is answered as it is stored.
+            also: writes what belongs to it in the same transaction; told the id it is stored under.
 
         Raises:
             ProjectOptedOutError: its project may not be recorded.
@@ -70,12 +76,17 @@ class TrajectoryStore:
         digest = content_hash(draft)
         distillable = is_distillable(draft)
         with self._database.changing() as connection:
-            stored = _with_id(connection, trajectory_id) or _stored(connection, draft, digest)
+            wanted = trajectory_id or str(uuid.uuid4())
+            stored = _with_id(connection, trajectory_id)
+            stored = stored or _stored(connection, draft, digest, wanted)
             if stored:
-                return queries.whole(connection, stored)[0], True
-            trajectory = _stamped(draft, digest, trajectory_id or str(uuid.uuid4()))
-            _insert(connection, trajectory, distillable)
-        return trajectory, False
+                trajectory = queries.whole(connection, stored)[0]
+            else:
+                trajectory = _stamped(draft, digest, wanted)
+                _insert(connection, trajectory, distillable)
+            if also is not None:
+                also(connection, trajectory.id)
+        return trajectory, bool(stored)
 
     def get(self, trajectory_id: str) -> Trajectory:
         """One trajectory with its attempts.
@@ -160,7 +171,9 @@ class TrajectoryStore:
         return [ProjectCounts(*row) for row in self._database.query(queries.COUNTS)]
 
 
-def _stored(connection: sqlite3.Connection, draft: TrajectoryDraft, digest: str) -> list[Row]:
+def _stored(
+    connection: sqlite3.Connection, draft: TrajectoryDraft, digest: str, trajectory_id: str
+) -> list[Row]:
     """The row of the same trajectory, if there is one.
 
     Raises:
@@ -168,7 +181,7 @@ def _stored(connection: sqlite3.Connection, draft: TrajectoryDraft, digest: str)
         TrajectoryForgottenError: it was forgotten. What followed a session file once would bring
             back what the user had erased.
     """
-    asked = (draft.project_id, digest, digest)
+    asked = (draft.project_id, digest, digest, trajectory_id)
     consent, same, erased_at = connection.execute(queries.BEFORE_RECORDING, asked).fetchone()
     require_consent(consent, draft.project_id)
     if same is not None:

@@ -151,7 +151,7 @@ async def test_a_failed_attempt_and_its_error_are_part_of_the_next_prompt(bench:
 async def test_without_tests_there_is_one_attempt_and_no_verdict(bench: Bench) -> None:
     result = await bench.solve(test_suite=" \n")
     assert bench.sandbox.runs == 0
-    assert (result.outcome, result.tests_passed) == ("exhausted", False)
+    assert (result.outcome, result.tests_passed) == ("unknown", False)
     assert [attempt.tests_passed for attempt in result.attempts] == [None]
     assert len(bench.saved) == 1
 
@@ -169,7 +169,7 @@ async def test_when_no_verdict_can_be_had_it_stops_and_says_none(bench: Bench) -
     bench.sandbox.failures = [Infra(message="broken"), Infra(message="broken")]
     result = await bench.solve()
     assert [attempt.tests_passed for attempt in result.attempts] == [None]
-    assert result.outcome == "exhausted"
+    assert result.outcome == "unknown"
 
 
 async def test_without_a_sandbox_the_code_is_saved_before_the_error(bench: Bench) -> None:
@@ -177,7 +177,7 @@ async def test_without_a_sandbox_the_code_is_saved_before_the_error(bench: Bench
     with pytest.raises(SandboxUnavailableError, match="No isolation"):
         await bench.solve()
     [saved] = bench.saved
-    assert saved.outcome == "exhausted"
+    assert saved.outcome == "unknown"
     assert [attempt.tests_passed for attempt in saved.attempts] == [None]
     assert "a - b" in saved.attempts[0].generated_code
 

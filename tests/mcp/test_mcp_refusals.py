@@ -62,7 +62,7 @@ REFUSALS = [
         "wrong outcome",
         "record_trajectory",
         {**TRAJECTORY, "outcome": "splendid"},
-        ("outcome", "'success' or 'exhausted'"),
+        ("outcome", "'success', 'exhausted' or 'unknown'"),
     ),
     Refusal(
         "50 MB of code",

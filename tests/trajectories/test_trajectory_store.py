@@ -174,7 +174,7 @@ def test_only_what_passed_and_is_not_held_out_teaches(store: TrajectoryStore) ->
     store.record(draft("e", project_id="beta"))
     assert store.distillable("alpha") == [taught]
     assert store.count_distillable("alpha") == 1
-    assert store.counts() == [ProjectCounts("alpha", 4, 1, 1), ProjectCounts("beta", 1, 1, 0)]
+    assert store.counts() == [ProjectCounts("alpha", 4, 1, 1, 0), ProjectCounts("beta", 1, 1, 0, 0)]
     assert store.distillable("nobody") == []
 
 
