@@ -89,7 +89,7 @@ def _one(host: Host, launch: Launch, *, remove: bool, dry_run: bool, yes: bool) 
     for change in changes:
         change.apply()
         _say(change)
-    out.print(host.then, soft_wrap=True)
+    out.print("Start it again for that to take effect." if remove else host.then, soft_wrap=True)
 
 
 def _say(change: Change) -> None:
