@@ -52,15 +52,20 @@ def claude(tool: Callable[[str], str], tmp_path: Path) -> Run:
         "PYTHONPATH": str(ROOT),
         "HOME": str(home),
         "RUNE_HOME": str(home / "memory"),
+        "RUNE_CONSOLIDATION__ENABLED": "false",
         "DISABLE_AUTOUPDATER": "1",
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "ANTHROPIC_API_KEY": "none",
+        "ANTHROPIC_BASE_URL": "http://127.0.0.1:9",  # nobody listens there
     }
 
-    def run(*arguments: str, command: str = program) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: str, command: str = program, cwd: Path = home, **more: str
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [command, *arguments],
-            cwd=home,
-            env=environment,
+            cwd=cwd,
+            env={**environment, **more},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
