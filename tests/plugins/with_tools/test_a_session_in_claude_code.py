@@ -61,6 +61,21 @@ def model(work: Path, tmp_path: Path) -> Iterator[str]:
     process.wait()
 
 
+@pytest.fixture
+def session(claude: Run, work: Path, model: str) -> Callable[[], None]:
+    """Plays the session, with the plugin installed."""
+    assert claude("plugin", "marketplace", "add", str(ROOT)).returncode == 0
+    assert claude("plugin", "install", "rune@rune").returncode == 0
+
+    def play() -> None:
+        rights = ["--permission-mode", "acceptEdits", "--allowedTools", "Bash"]
+        said = claude("-p", TASK, *rights, cwd=work, ANTHROPIC_BASE_URL=model)
+        assert said.stdout.strip() == "It adds.", said.stderr
+        assert (work / "adder.py").read_text() == "def add(a, b):\n    return a + b\n"
+
+    return play
+
+
 def captured(home: Path) -> list[Trajectory]:
     """What was captured, once something is; nothing if it takes too long."""
     end = time.monotonic() + CAPTURE_SECONDS
@@ -77,20 +92,15 @@ def captured(home: Path) -> list[Trajectory]:
 
 
 def test_a_session_becomes_a_trajectory_with_its_attempts_and_its_project(
-    claude: Run, work: Path, model: str, tmp_path: Path
+    claude: Run, work: Path, session: Callable[[], None], tmp_path: Path
 ) -> None:
     def rune(*arguments: str) -> None:
         done = claude("-m", "rune_engine.cli.main", *arguments, command=sys.executable, cwd=work)
         assert done.returncode == 0, done.stderr
 
-    assert claude("plugin", "marketplace", "add", str(ROOT)).returncode == 0
-    assert claude("plugin", "install", "rune@rune").returncode == 0
     rune("capture", "allow", "claude-code")
     try:
-        rights = ["--permission-mode", "acceptEdits", "--allowedTools", "Bash"]
-        said = claude("-p", TASK, *rights, cwd=work, ANTHROPIC_BASE_URL=model)
-        assert said.stdout.strip() == "It adds.", said.stderr
-        assert (work / "adder.py").read_text() == "def add(a, b):\n    return a + b\n"
+        session()
         (trajectory,) = captured(tmp_path / "home/memory")
     finally:
         rune("engine", "stop")
@@ -99,3 +109,25 @@ def test_a_session_becomes_a_trajectory_with_its_attempts_and_its_project(
     assert trajectory.outcome == "success"
     assert [attempt.tests_passed for attempt in trajectory.attempts] == [False, True]
     assert "assert -1 == 5" in trajectory.attempts[0].stdout + trajectory.attempts[0].stderr
+
+
+def test_before_it_is_allowed_every_hook_fires_and_notes_no_content(
+    session: Callable[[], None], tmp_path: Path
+) -> None:
+    memory = tmp_path / "home/memory"
+    memory.mkdir()
+    session()
+    (noted,) = (memory / "hooks").glob("*.jsonl")
+    lines = [line for line in noted.read_text().splitlines() if line]
+    assert [json.loads(line)["hook_event_name"] for line in lines] == [
+        "SessionStart",
+        "UserPromptSubmit",
+        "PostToolUse",
+        "PostToolUseFailure",
+        "PostToolUse",
+        "PostToolUse",
+        "Stop",
+        "SessionEnd",
+    ]
+    assert TASK not in noted.read_text()
+    assert "a - b" not in noted.read_text()
