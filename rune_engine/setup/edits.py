@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from rune_engine.errors import ConflictError
 from rune_engine.setup import jsonc, toml_text
 from rune_engine.setup.entries import SERVER, is_our_hook, is_our_server
+from rune_engine.setup.json_tree import JsoncError
 
 _EMPTY = "{}\n"
 
@@ -163,7 +164,7 @@ def _pruned(text: str, before: str, path: tuple[str, ...]) -> str:
     """Without the container at `path` if it is empty and was not there before."""
     try:
         old = _at(jsonc.read(before), *path) if before.strip() else None
-    except jsonc.JsoncError:
+    except JsoncError:
         old = None
     return text if _at(jsonc.read(text), *path) or old is not None else jsonc.drop(text, path)
 

@@ -8,49 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
 from typing import Any
 
-_SPACE = re.compile(r"[ \t\r\n]*")
-_TRIVIA = re.compile(r"(?:[ \t\r\n]+|//[^\r\n]*|/\*.*?\*/)*", re.DOTALL)
-_STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"')
-_SCALAR = re.compile(r"-?\d[\d.eE+-]*|true|false|null")
+from rune_engine.setup.json_tree import Item, JsoncError, Node, parse
+
 _SAME_LINE = re.compile(r"[ \t]*(?://[^\r\n]*|/\*(?:(?!\*/)[^\r\n])*\*/[ \t]*(?=[\r\n]|$))?")
-_DEEPEST = 100
 
 Path = tuple[str | int, ...]
-
-
-class JsoncError(ValueError):
-    """The text is no JSON, or not of the shape that a change needs; says where."""
-
-
-@dataclass
-class _Item:
-    start: int  # of the key, or of the value in an array
-    value: _Node
-    comma: int | None = None
-
-
-@dataclass
-class _Node:
-    start: int
-    end: int
-    plain: Any = None  # a scalar's value
-    members: dict[str, _Item] | None = None  # an object's
-    items: list[_Item] = field(default_factory=list)  # an array's, or an object's in order
-
-    @property
-    def is_array(self) -> bool:
-        return self.members is None and self.plain is _ARRAY
-
-    def data(self) -> Any:
-        if self.members is not None:
-            return {key: item.value.data() for key, item in self.members.items()}
-        return [item.value.data() for item in self.items] if self.is_array else self.plain
-
-
-_ARRAY = object()
 
 
 def read(text: str) -> Any:
@@ -62,7 +26,7 @@ def read(text: str) -> Any:
     try:  # a hundred times as fast, and some hosts keep megabytes
         return json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
-        return _parse(text).data()
+        return parse(text).data()
 
 
 def require_plain(text: str) -> None:
@@ -85,7 +49,7 @@ def put(text: str, path: Path, value: Any) -> str:
     Raises:
         JsoncError: the text is no JSON, or something on the way is no object or array.
     """
-    root = _parse(text)
+    root = parse(text)
     node, depth = _deepest(root, path)
     rest = path[depth:]
     style = _Style(text)
@@ -103,84 +67,12 @@ def drop(text: str, path: Path) -> str:
     Raises:
         JsoncError: the text is no JSON.
     """
-    root = _parse(text)
+    root = parse(text)
     node, depth = _deepest(root, path[:-1])
     if depth < len(path) - 1 or _child(node, path[-1]) is None:
         return text
     item = _item(node, path[-1])
     return _cut(text, node, node.items.index(item))
-
-
-def _parse(text: str) -> _Node:
-    parser = _Parser(text)
-    node = parser.value(_after_trivia(text, 0), 0)
-    if (end := _after_trivia(text, node.end)) != len(text):
-        raise _wrong(text, end)
-    return node
-
-
-class _Parser:
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def value(self, at: int, depth: int) -> _Node:
-        text = self._text
-        if depth > _DEEPEST:
-            raise JsoncError(f"It is nested more than {_DEEPEST} levels deep.")
-        if text.startswith("{", at):
-            return self._object(at, depth)
-        if text.startswith("[", at):
-            return self._array(at, depth)
-        found = _STRING.match(text, at) or _SCALAR.match(text, at)
-        if found is None:
-            raise _wrong(text, at)
-        try:
-            return _Node(at, found.end(), json.loads(found.group()))
-        except ValueError as error:
-            raise _wrong(text, at) from error
-
-    def _object(self, at: int, depth: int) -> _Node:
-        node = _Node(at, at, members={})
-        members: dict[str, _Item] = {}
-        position = _after_trivia(self._text, at + 1)
-        while not self._text.startswith("}", position):
-            key = _STRING.match(self._text, position)
-            colon = _after_trivia(self._text, key.end() if key else position)
-            if key is None or not self._text.startswith(":", colon):
-                raise _wrong(self._text, colon)
-            value = self.value(_after_trivia(self._text, colon + 1), depth + 1)
-            item = _Item(position, value)
-            node.items.append(item)
-            members[self._key(key)] = item
-            position = self._next(item, "}")
-        node.members, node.end = members, position + 1
-        return node
-
-    def _key(self, found: re.Match[str]) -> str:
-        try:
-            return str(json.loads(found.group()))
-        except ValueError as error:
-            raise _wrong(self._text, found.start()) from error
-
-    def _array(self, at: int, depth: int) -> _Node:
-        node = _Node(at, at, _ARRAY)
-        position = _after_trivia(self._text, at + 1)
-        while not self._text.startswith("]", position):
-            item = _Item(position, self.value(position, depth + 1))
-            node.items.append(item)
-            position = self._next(item, "]")
-        node.end = position + 1
-        return node
-
-    def _next(self, item: _Item, closing: str) -> int:
-        """Where the next item, or the closing bracket, begins."""
-        position = _after_trivia(self._text, item.value.end)
-        if self._text.startswith(",", position):
-            item.comma = position
-            return _after_trivia(self._text, position + 1)
-        if not self._text.startswith(closing, position):
-            raise _wrong(self._text, position)
-        return position
 
 
 class _Style:
@@ -198,7 +90,7 @@ class _Style:
         found = re.compile(r"[ \t]*").match(self._text, line, at)
         return found.group() if found else ""
 
-    def inside(self, node: _Node) -> str:
+    def inside(self, node: Node) -> str:
         """The indentation of what is in `node`."""
         if node.items and "\n" in self._text[node.start : node.items[-1].start]:
             return self.indent_at(node.items[-1].start)
@@ -213,7 +105,7 @@ class _Style:
         return (self.line_end + indent).join(lines)
 
 
-def _insert(text: str, node: _Node, step: str | int, value: Any, style: _Style) -> str:
+def _insert(text: str, node: Node, step: str | int, value: Any, style: _Style) -> str:
     name = "" if isinstance(step, int) else f"{json.dumps(step, ensure_ascii=False)}: "
     body = text[node.start + 1 : node.end - 1]
     if node.items and "\n" not in body:
@@ -233,7 +125,7 @@ def _insert(text: str, node: _Node, step: str | int, value: Any, style: _Style) 
     return text[: last.value.end] + "," + text[last.value.end : at] + new + text[at:]
 
 
-def _cut(text: str, node: _Node, index: int) -> str:
+def _cut(text: str, node: Node, index: int) -> str:
     """The text without the node's item, the comma that goes with it and the space before it."""
     item = node.items[index]
     before = node.items[index - 1] if index else None
@@ -253,7 +145,7 @@ def _cut(text: str, node: _Node, index: int) -> str:
     return head + rest
 
 
-def _deepest(root: _Node, path: Path) -> tuple[_Node, int]:
+def _deepest(root: Node, path: Path) -> tuple[Node, int]:
     """The last node on the way to `path` that is there, and how many steps lead to it."""
     node = root
     for depth, step in enumerate(path):
@@ -264,18 +156,18 @@ def _deepest(root: _Node, path: Path) -> tuple[_Node, int]:
     return node, len(path)
 
 
-def _child(node: _Node, step: str | int) -> _Node | None:
+def _child(node: Node, step: str | int) -> Node | None:
     if isinstance(step, str):
         found = (node.members or {}).get(step)
         return found.value if found else None
     return node.items[step].value if node.is_array and 0 <= step < len(node.items) else None
 
 
-def _item(node: _Node, step: str | int) -> _Item:
+def _item(node: Node, step: str | int) -> Item:
     return (node.members or {})[step] if isinstance(step, str) else node.items[step]
 
 
-def _require_room(node: _Node, step: str | int, path: Path) -> None:
+def _require_room(node: Node, step: str | int, path: Path) -> None:
     if isinstance(step, int) != node.is_array or (not node.is_array and node.members is None):
         kind = "list" if isinstance(step, int) else "object"
         place = ".".join(map(str, path[:-1])) or "the whole"
@@ -286,20 +178,8 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON")
 
 
-def _after_trivia(text: str, at: int) -> int:
-    found = _TRIVIA.match(text, at)
-    return found.end() if found else at
-
-
 def _line_end(text: str, at: int) -> int:
     """Behind a comment that belongs to what ends at `at`."""
     found = _SAME_LINE.match(text, at)
     end = found.end() if found else at
     return end if text[at:end].strip() else at
-
-
-def _wrong(text: str, at: int) -> JsoncError:
-    line = text.count("\n", 0, at) + 1
-    column = at - (text.rfind("\n", 0, at) + 1) + 1
-    what = f"{text[at]!r} was not expected" if at < len(text) else "it ends too early"
-    return JsoncError(f"{what[0].upper()}{what[1:]}, line {line}, column {column}.")

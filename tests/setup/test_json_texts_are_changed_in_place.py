@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rune_engine.setup import jsonc
+from rune_engine.setup.json_tree import JsoncError
 
 ENTRY = {"command": "/opt/rune-mcp", "args": []}
 
@@ -61,19 +62,19 @@ def test_a_member_goes_with_its_comma_and_no_comment(text: str, left: str) -> No
     ["", "{", '{"a" 1}', "{'a': 1}", '{"a": 1} x', '{"a": NaN}', '{"a": "\n"}', "[" * 5000, "/*"],
 )
 def test_what_is_no_json_is_refused_with_its_place(text: str) -> None:
-    with pytest.raises(jsonc.JsoncError, match=r"line \d|levels deep"):
+    with pytest.raises(JsoncError, match=r"line \d|levels deep"):
         jsonc.put(text, ("a",), 1)
 
 
 def test_a_place_that_something_else_has_is_refused() -> None:
-    with pytest.raises(jsonc.JsoncError, match="mcpServers is no object"):
+    with pytest.raises(JsoncError, match="mcpServers is no object"):
         jsonc.put('{"mcpServers": []}', ("mcpServers", "rune"), ENTRY)
 
 
 def test_comments_are_told_from_plain_json() -> None:
     jsonc.require_plain('{"a": "// no comment"}')
     for text in ('{"a": 1,}', '{"a": 1} // c'):
-        with pytest.raises(jsonc.JsoncError):
+        with pytest.raises(JsoncError):
             jsonc.require_plain(text)
 
 
@@ -116,7 +117,7 @@ def test_adding_and_removing_change_nothing_else(
     assert jsonc.read(text) == data
     try:
         added = jsonc.put(text, path, ENTRY)
-    except jsonc.JsoncError:
+    except JsoncError:
         return  # something else is at x
     found: Any = jsonc.read(added)
     for step in path:
