@@ -114,10 +114,9 @@ class Capturing:
             for task in tasks_of(session):
                 task = replace(task, closed=task.closed or final)
                 tasks.append(self._take(task, session, origin, look, places))
-        if not look.dry_run:
-            whole = every_final and all(task.status != "deferred" for task in tasks)
-            cursor = Cursor(before.size, before.mtime_ns, whole)
-            self.provenance.set_cursor(str(path), importer.agent, cursor)
+        taken = every_final and all(task.status != "deferred" for task in tasks)
+        if taken and not look.dry_run:
+            self.provenance.set_cursor(str(path), importer.agent, before)
         return CaptureReport(
             path=str(path),
             source=importer.agent,
@@ -133,8 +132,7 @@ class Capturing:
 
     def is_read(self, path: Path) -> bool:
         """Whether a file is as it was when all it told was taken."""
-        cursor = self.provenance.cursor(str(path))
-        return cursor is not None and cursor == state_of(path)
+        return self.provenance.cursor(str(path)) == state_of(path)
 
     def _take(
         self, task: Task, session: Session, origin: Origin, look: Look, places: Places
@@ -207,7 +205,7 @@ def state_of(path: Path) -> Cursor:
     try:
         if not path.is_dir():
             status = path.stat()
-            return Cursor(status.st_size, status.st_mtime_ns, True)
+            return Cursor(status.st_size, status.st_mtime_ns)
         found = [file.stat() for file in path.iterdir() if file.is_file()]
     except (OSError, ValueError) as error:
         raise InvalidInputError(
@@ -215,7 +213,7 @@ def state_of(path: Path) -> Cursor:
             next_step="Give a session file, or a folder of such files.",
         ) from error
     newest = max((status.st_mtime_ns for status in found), default=0)
-    return Cursor(sum(status.st_size for status in found), newest, True)
+    return Cursor(sum(status.st_size for status in found), newest)
 
 
 def session_id_of(source: str, session: Session) -> str:

@@ -20,7 +20,7 @@ MAX_FILE_BYTES = 64 * 1024**2
 MAX_LINE_BYTES = 8 * 1024**2
 HEAD_BYTES = 16 * 1024
 
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[][{},:]|[^][{},:"\s]+', re.S)
+_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[][{},:]|[^][{},:"\s]+', re.S)
 _OPENING = {"{": "}", "[": "]"}
 
 

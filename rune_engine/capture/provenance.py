@@ -40,12 +40,11 @@ _COUNTS = (
     " FROM captured_sessions AS session LEFT JOIN captured_tasks AS task USING (session_id)"
     " GROUP BY source"
 )
-_CURSOR = "SELECT size, mtime_ns, whole FROM captured_files WHERE path = ?"
+_CURSOR = "SELECT size, mtime_ns FROM captured_files WHERE path = ?"
 _SET_CURSOR = (
-    "INSERT INTO captured_files (path, source, size, mtime_ns, whole, read_at)"
-    " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET source = excluded.source,"
-    " size = excluded.size, mtime_ns = excluded.mtime_ns, whole = excluded.whole,"
-    " read_at = excluded.read_at"
+    "INSERT INTO captured_files (path, source, size, mtime_ns, read_at)"
+    " VALUES (?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET source = excluded.source,"
+    " size = excluded.size, mtime_ns = excluded.mtime_ns, read_at = excluded.read_at"
 )
 
 
@@ -63,11 +62,10 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How a file was when it was last read, and whether all it told was final."""
+    """How a file was when all it told had been taken."""
 
     size: int
     mtime_ns: int
-    whole: bool
 
 
 class ProvenanceStore:
@@ -98,13 +96,13 @@ class ProvenanceStore:
         return {row[0]: (row[1], row[2]) for row in self._database.query(_COUNTS)}
 
     def cursor(self, path: str) -> Cursor | None:
-        """How a file was when it was last read."""
+        """How a file was when all it told had been taken; None if it never was."""
         rows = self._database.query(_CURSOR, [path])
-        return Cursor(rows[0][0], rows[0][1], bool(rows[0][2])) if rows else None
+        return Cursor(*rows[0]) if rows else None
 
     def set_cursor(self, path: str, source: str, cursor: Cursor) -> None:
         with self._database.changing() as connection:
-            row = (path, source, cursor.size, cursor.mtime_ns, cursor.whole, utc_now())
+            row = (path, source, cursor.size, cursor.mtime_ns, utc_now())
             connection.execute(_SET_CURSOR, row)
 
 

@@ -58,11 +58,11 @@ def read(path: Path) -> Reading:
         return _patch(path.parent, commit) if shown <= _MOST_COMMITS else ""
 
     starts = [*_START.finditer(content)]
-    ends = [*(start.start() for start in starts[1:]), len(content)]
-    for position, (start, end) in enumerate(zip(starts, ends, strict=True)):
+    for position, start in enumerate(starts):
+        last = position == len(starts) - 1
+        end = len(content) if last else starts[position + 1].start()
         digest = hashlib.sha256(f"{path}\0{start[1]}\0{position}".encode()).hexdigest()[:24]
         steps = tuple(_steps(content[start.end() : end], show, reading))
-        last = position == len(starts) - 1
         session = Session("aider", digest, steps, cwd=str(path.parent), ended=not last)
         reading.sessions.append(session)
         reading.take("session")

@@ -6,16 +6,18 @@ that was accepted or not. Only the chat names a session, so a tool belongs to th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rune_engine.capture.fields import items, joined_text, mapping, number, text
+from rune_engine.capture.fields import items, mapping, text
 from rune_engine.capture.files import json_lines, parse
 from rune_engine.capture.importers.importer import Importer
 from rune_engine.capture.steps import Command, Edit, Prompt, Reading, Session, Step
 
 _EVENTS = ("chatInteraction", "toolUsage", "editOutcome")
+_EXIT = re.compile(r"[Ee]xit code:? (-?\d{1,9})")
 _SHELLS = ("run_terminal_command", "builtin_run_terminal_command", "Bash")
 _WRITERS = ("create_new_file", "builtin_create_new_file", "Write")
 _EDITORS = ("edit_existing_file", "builtin_edit_existing_file", "single_find_and_replace",
@@ -97,19 +99,24 @@ def _tool(record: dict[str, Any], reading: Reading) -> list[Step]:
         reading.take("a tool that was not used")
         return []
     if name in _SHELLS:
-        output = "\n".join(
-            joined_text(part) or text(mapping(part).get("content"))
-            for part in items(record.get("output"))
-        ) or text(record.get("output"))
-        failed = record.get("succeeded") is False
-        code = number(given.get("exitCode"))
-        return [Command(text(given.get("command")), output, "", 1 if failed else code)]
+        return [_command(text(given.get("command")), record)]
     if name in _WRITERS:
         return [Edit(path, text(given.get("contents")) or text(given.get("content")), whole=True)]
     if name in _EDITORS:
         changes = items(given.get("edits")) or [given]
         return [_change(path, mapping(change)) for change in changes]
     return []
+
+
+def _command(line: str, record: dict[str, Any]) -> Command:
+    """A command; its exit code stands in the status of its output, where there is one."""
+    parts = [mapping(part) for part in items(record.get("output"))]
+    output = "\n".join(text(part.get("content")) for part in parts)
+    status = " ".join(text(part.get("status")) for part in parts)
+    code = _EXIT.search(status)
+    if code is None and "Command completed" in status:
+        return Command(line, output, "", 0)
+    return Command(line, output or text(record.get("output")), "", int(code[1]) if code else None)
 
 
 def _arguments(record: dict[str, Any]) -> dict[str, Any]:

@@ -41,7 +41,6 @@ CREATE TABLE captured_files (
     source   TEXT NOT NULL,
     size     INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL,
-    whole    INTEGER NOT NULL CHECK (whole IN (0, 1)),
     read_at  TEXT NOT NULL
 ) STRICT, WITHOUT ROWID
 """,
