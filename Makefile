@@ -9,14 +9,21 @@ TORTURE := tests/crash tests/durability tests/e2e/test_kill_real_work.py \
 VLLM := tests/inference/with_vllm tests/inference/test_provider_contract.py
 # vLLM wants an environment of its own; RUNE_VLLM_PYTHON names one that is there already.
 RUNE_VLLM_PYTHON ?= $(CURDIR)/.venv-vllm/bin/python
+# What judges the plugins: the hosts' own programs, from npm and PyPI.
+PLUGIN_TOOLS := .plugin-tools
+PLUGIN_JUDGES := @anthropic-ai/mcpb@2.1.2 @anthropic-ai/claude-code@2.1.330
 
-.PHONY: demo test test-vllm torture lint format bench bench-training clean
+.PHONY: demo test test-vllm test-plugins torture lint format plugins bench bench-training clean
 
 demo: .venv/ready  ## teach unseen projects and measure what is remembered
 	$(BIN)/rune demo
 
 test: .venv/ready-llama  ## every test but the torture
-	$(BIN)/pytest $(PARALLEL) --dist loadfile $(TORTURE:%=--ignore=%) --ignore=tests/inference/with_vllm
+	$(BIN)/pytest $(PARALLEL) --dist loadfile $(TORTURE:%=--ignore=%) --ignore=tests/inference/with_vllm \
+		--ignore=tests/plugins/with_tools
+
+test-plugins: .venv/ready $(PLUGIN_TOOLS)/ready  ## plugins and bundles in their hosts' own programs
+	RUNE_PLUGIN_TOOLS=$(CURDIR)/$(PLUGIN_TOOLS) $(BIN)/pytest tests/plugins/with_tools
 
 test-vllm: .venv/ready $(RUNE_VLLM_PYTHON)  ## the vLLM back-end against a real server, on the CPU
 	RUNE_VLLM_PYTHON=$(RUNE_VLLM_PYTHON) $(BIN)/pytest $(VLLM)
@@ -29,6 +36,10 @@ lint: .venv/ready  ## style, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m plugins.generate --check
+
+plugins: .venv/ready  ## make again what editors install, from plugins/templates
+	$(BIN)/python -m plugins.generate
 
 format: .venv/ready
 	$(BIN)/ruff check --fix .
@@ -53,6 +64,13 @@ bench-training: .venv/ready  ## training beside TRL and Transformers' Trainer, w
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[torch,qlora,experiments,dev,llama]"
 	touch $@
 
+$(PLUGIN_TOOLS)/ready: Makefile
+	$(PYTHON) -m venv $(PLUGIN_TOOLS)/venv
+	$(PLUGIN_TOOLS)/venv/bin/pip install --quiet uv==0.13.9 skillsaw==0.22.0
+	npm install --prefix $(PLUGIN_TOOLS) --no-audit --no-fund --loglevel error $(PLUGIN_JUDGES) \
+		|| echo "Without npm some of the plugins' tests are skipped."
+	touch $@
+
 # The CPU build is a third party's; it pulls in torchvision and others built for CUDA, which do not
 # load beside its own torch.
 $(CURDIR)/.venv-vllm/bin/python:
@@ -62,4 +80,4 @@ $(CURDIR)/.venv-vllm/bin/python:
 	rm -rf .venv-vllm && mv .venv-vllm.new .venv-vllm
 
 clean:
-	rm -rf .venv .venv-vllm .venv-vllm.new
+	rm -rf .venv .venv-vllm .venv-vllm.new $(PLUGIN_TOOLS)

@@ -25,6 +25,7 @@ COMMANDS = {
     "project": "project:project",
     "forget": "forget:forget",
     "eval": "evaluate:evaluate",
+    "setup": "setup:setup",
     "history": "history:history",
     "evolve": "evolve:evolve",
     "merge": "evolve:merge",
