@@ -29,7 +29,7 @@ from rune_engine.config import RuneConfig
 from rune_engine.errors import EngineUnavailableError, from_envelope
 from rune_engine.home import locked, not_writable, prepare_home, require_private
 
-START_SECONDS = 20.0
+START_SECONDS = 45.0
 EXIT_ALREADY_RUNNING = 3
 """How a second engine of the same home ends."""
 
