@@ -43,9 +43,10 @@ SELECT a.id, a.project_id, a.hierarchy_level, a.domain, a.task_type, l.trajector
 FROM adapter_records AS a LEFT JOIN adapter_trajectories AS l ON l.adapter_id = a.id
 LEFT JOIN lifecycle_events AS e ON e.subject = a.id AND e.kind = 'adapter_stored'
 LEFT JOIN jobs AS j ON j.id = e.caused_by
-WHERE a.base_model_id = :base_model_id
+WHERE a.base_model_id = :base_model_id AND json_extract(j.params, '$.refit_of') IS NULL
 ORDER BY a.created_at, a.version, a.id
 """
+"""A refit has learnt nothing but what it is a refit of was given."""
 
 _ASKED = """
 SELECT j.id, j.status, j.params, j.result, j.error, j.finished_at, e.payload

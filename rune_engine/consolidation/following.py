@@ -1,4 +1,5 @@
-"""What follows on a distillation that the schedule asked for: it is measured, then judged.
+"""What follows on a distillation that the schedule asked for: it is measured, then judged, and what
+has proved itself is made again from all that its scope teaches.
 
 Each step is queued once for an adapter, however often somebody looks. An adapter that was updated
 while somebody worked takes the place of the one before it at once, and is measured in a quiet hour.
@@ -16,7 +17,8 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from rune_engine.consolidation.facts import Asked
-from rune_engine.models import FINISHED, EvaluateParams, EvolveParams, JobKind
+from rune_engine.consolidation.refitting import missing_refits
+from rune_engine.models import FINISHED, DistillParams, EvaluateParams, EvolveParams, JobKind
 
 _STEPS = """
 SELECT kind, status, json_extract(params, '$.adapter_id') AS adapter_id FROM jobs
@@ -42,11 +44,13 @@ class Step:
 
     kind: JobKind
     project_id: str
-    params: EvaluateParams | EvolveParams
+    params: EvaluateParams | EvolveParams | DistillParams
     waits: bool = False
 
     @property
     def key(self) -> str:
+        if isinstance(self.params, DistillParams):
+            return f"refit:{self.params.refit_of}"
         return f"{self.kind}:{self.params.adapter_id}"
 
 
@@ -85,6 +89,11 @@ def missing_steps(
         done = seen[row.id]
         if done["evaluate"] and done["evaluate"] <= FINISHED and not done["evolve"]:
             steps.append(_judgement(row.id, row.project_id))
+    judged = {each for each, done in seen.items() if done["evolve"] and done["evolve"] <= FINISHED}
+    steps += [
+        Step("distill", params.project_id, params, waits=True)
+        for params in missing_refits(session, asked, judged)
+    ]
     return [step for step in steps if step.kind in kinds]
 
 

@@ -16,6 +16,7 @@ from rune_engine.evolution.evidence import Decision, Measured, Scope, beats, bes
 from rune_engine.evolution.guard import NONE, Outcomes, judge
 from rune_engine.evolution.promote import Widening, widenings
 from rune_engine.evolution.prune import Kept, prune
+from rune_engine.evolution.redundant import redundant
 from rune_engine.evolution.tournament import tournament
 from rune_engine.models import EvolutionDecision, EvolutionOperation, EvolutionStep
 
@@ -69,6 +70,8 @@ def plan(
     for scope in sorted({each.scope for each in left}):
         steps += _tournament([each for each in left if each.scope == scope])
     left = _left(left, steps)
+    steps += _redundant(left)
+    left = _left(left, steps)
     for base_model_id in sorted({each.scope.base_model_id for each in left}):
         group = [each for each in left if each.scope.base_model_id == base_model_id]
         steps += _pruned(group, settings, now)
@@ -105,6 +108,14 @@ def _tournament(group: Sequence[Standing]) -> list[EvolutionStep]:
     losers = sorted(decision.archive)
     ids = [*losers, *(each.adapter_id for each in group if each.adapter_id not in losers)]
     return [_step("tournament", "archived", ids, decision)]
+
+
+def _redundant(left: Sequence[Standing]) -> list[EvolutionStep]:
+    decision = redundant([(each.measured, each.scope) for each in left])
+    if not decision.archive:
+        return []
+    beside = {facts["beside"] for facts in decision.numbers.values()}
+    return [_step("tournament", "archived", [*sorted(decision.archive), *sorted(beside)], decision)]
 
 
 def _pruned(

@@ -7,6 +7,7 @@ since they were read is not carried out: it is made again. Knows nothing of how 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from sqlalchemy import text
 from sqlmodel import Session
@@ -14,7 +15,7 @@ from sqlmodel import Session
 from rune_engine import events
 from rune_engine.errors import OutdatedDecisionError
 from rune_engine.models import EvolutionStep
-from rune_engine.registry import lifecycle
+from rune_engine.registry import lifecycle, refits
 
 _CHANGED = """
 SELECT 1 FROM lifecycle_events WHERE seq > :as_of
@@ -45,6 +46,7 @@ def carry_out(
             f"What is known of adapter {step.adapter_ids[0]} has changed since it was judged.",
             next_step="Nothing was changed; it is judged again by what is known now.",
         )
+    step = step.model_copy(update={"archive": with_refits(session, step.archive)})
     seq = events.append(
         session,
         "evolution_decided",
@@ -56,3 +58,12 @@ def carry_out(
     for loser, reason in sorted(step.archive.items()):
         lifecycle.archive(session, loser, reason=reason, caused_by=caused_by, decision=seq)
     return seq
+
+
+def with_refits(session: Session, archive: Mapping[str, str]) -> dict[str, str]:
+    """Who goes, and with them their refits, which stand by their numbers."""
+    found = dict(archive)
+    for loser in archive:
+        for each in refits.of(session, [loser]):
+            found.setdefault(each, f"Adapter {loser}, of which it is a refit, went.")
+    return found

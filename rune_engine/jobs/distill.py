@@ -16,6 +16,8 @@ import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from sqlmodel import Session
+
 from rune_engine.config import RuneConfig
 from rune_engine.durable import flush_folder, flush_tree
 from rune_engine.errors import AdapterAlreadyExistsError, TrainingError
@@ -35,7 +37,13 @@ from rune_engine.models import (
     TrainerResult,
     Trajectory,
 )
-from rune_engine.registry import AdapterDraft, AdapterFilter, AdapterRegistry, AdapterWeights
+from rune_engine.registry import (
+    AdapterDraft,
+    AdapterFilter,
+    AdapterRegistry,
+    AdapterWeights,
+    refits,
+)
 from rune_engine.trajectories import TrajectoryStore
 
 _REGISTER_AT = 0.99
@@ -120,6 +128,7 @@ class Distill:
                 folder.weights(),
                 learnt_from=_roles(trajectories, params.kept_back_ids),
                 caused_by=job_id,
+                then=_settling(draft.id, job_id) if params.refit_of else None,
             )
         except AdapterAlreadyExistsError:
             # The engine died between the registry's commit and the row's. The id is this job's
@@ -150,6 +159,7 @@ class Distill:
             source="distillation",
             hierarchy_level=level,
             version=1 + self._registry.count(earlier),
+            parent_ids=[params.refit_of] if params.refit_of else [],
             training_task_hash=_training_task_hash(trajectories, model_id),
             domain=params.domain or _shared({t.domain for t in trajectories}, "general"),
             task_type=params.task_type
@@ -165,6 +175,10 @@ def _adapter_id(job_id: str) -> str:
 def _roles(trained: Sequence[Trajectory], kept_back: Sequence[str]) -> dict[str, LearntRole]:
     roles: dict[str, LearntRole] = dict.fromkeys(kept_back, "kept_back")
     return roles | {trajectory.id: "trained" for trajectory in trained}
+
+
+def _settling(adapter_id: str, job_id: str) -> Callable[[Session], None]:
+    return lambda session: refits.settle(session, adapter_id, caused_by=job_id)
 
 
 def _level(params: DistillParams) -> HierarchyLevel:

@@ -20,7 +20,7 @@ from rune_engine.database import Database
 from rune_engine.errors import OutdatedDecisionError
 from rune_engine.evolution.compare import Decision, decide
 from rune_engine.evolution.plan import Facts, plan
-from rune_engine.jobs.decisions import carry_out
+from rune_engine.jobs.decisions import carry_out, with_refits
 from rune_engine.jobs.progress import Report
 from rune_engine.jobs.similarity import Similarities
 from rune_engine.jobs.standing import Standings
@@ -98,6 +98,7 @@ class Evolve:
 
     def _decide(self, session: Session, job_id: str, adapter_id: str) -> LifecycleEvent:
         decision = self._decision(adapter_id)
+        archive = with_refits(session, decision.archive)
         events.append(
             session,
             "consolidation_decided",
@@ -105,7 +106,7 @@ class Evolve:
             project_id=lifecycle.get(session, adapter_id).project_id,
             caused_by=job_id,
             decision=ARCHIVED if adapter_id in decision.archive else KEPT,
-            archive=decision.archive,
+            archive=archive,
             reason=f"Adapter {adapter_id}: {decision.reason}",
             numbers=decision.numbers,
         )

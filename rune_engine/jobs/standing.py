@@ -39,6 +39,10 @@ _TRAINED = """
 SELECT t.task_description, t.test_suite FROM adapter_trajectories AS l
 JOIN trajectories AS t ON t.id = l.trajectory_id WHERE l.adapter_id = ? AND l.role = 'trained'
 """
+_REFIT_OF = """
+SELECT json_extract(parent_ids, '$[0]') FROM adapter_records
+WHERE id = ? AND source = 'distillation' AND parent_ids <> '[]'
+"""
 _STORED = "SELECT id FROM trajectories WHERE id IN (SELECT value FROM json_each(?))"
 _LIVE = """
 SELECT t.adapter_id, t.domain, t.task_type, t.created_at, a.tests_passed
@@ -130,6 +134,9 @@ def _standing(connection: sqlite3.Connection, row: Any) -> Standing:
     adapter_id, base_model_id, level, domain, task_type, made, weights, fitness = row
     restored = connection.execute(_RESTORED, [adapter_id]).fetchone()[0] or ""
     outcomes, base = _scores(connection, adapter_id, restored)
+    if parent := connection.execute(_REFIT_OF, [adapter_id]).fetchone():
+        # A refit was measured on nothing; what its parent's tasks are to the base model holds.
+        base = _scores(connection, parent[0], "")[1] | base
     return Standing(
         measured=Measured(adapter_id, outcomes, made, base),
         scope=Scope(

@@ -68,6 +68,11 @@ class DistillParams(Model):
     kept_back_ids: list[Identifier] = Field(
         default_factory=list, description="Not trained on, so that the adapter can be judged by it."
     )
+    refit_of: Identifier | None = Field(
+        default=None,
+        description="A proven adapter that is made again with what was kept back from it; the new "
+        "one is served by its numbers.",
+    )
     base_model: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
     rank: Annotated[int, Field(ge=1, le=256)] | None = None
     max_steps: Annotated[int, Field(ge=1, le=100_000)] | None = None

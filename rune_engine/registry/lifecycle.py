@@ -197,7 +197,7 @@ def measure(
     pass_rate: float | None,
     fitness_score: float | None,
     caused_by: str = "user",
-    **sample_sizes: int | None,
+    **facts: int | str | None,
 ) -> AdapterRecord:
     """Set what an evaluation found; the event keeps how much it rests on and what was before."""
     record = get(session, adapter_id)
@@ -212,7 +212,7 @@ def measure(
         pass_rate=pass_rate,
         fitness_score=fitness_score,
         before=before,
-        **{name: size for name, size in sample_sizes.items() if size is not None},
+        **{name: fact for name, fact in facts.items() if fact is not None},
     )
     return record
 

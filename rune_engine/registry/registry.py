@@ -63,6 +63,7 @@ class AdapterRegistry:
         learnt_from: Mapping[str, LearntRole] | None = None,
         caused_by: str = "user",
         decided: Callable[[Session], None] | None = None,
+        then: Callable[[Session], None] | None = None,
     ) -> AdapterInfo:
         """Store a new adapter; all of it or nothing.
 
@@ -71,6 +72,7 @@ class AdapterRegistry:
             caused_by: "user", "schedule" or a job's id, for the event.
             decided: writes down, in the same transaction and before the row, the decision that
                 the adapter is stored by, and changes whatever else follows from it.
+            then: changes what follows from the new row, in the same transaction.
 
         Raises:
             InvalidIdError: the id could spell a path.
@@ -94,6 +96,8 @@ class AdapterRegistry:
                     lifecycle.add(session, record, caused_by=caused_by)
                     lifecycle.note_learnt_from(session, adapter_id, learnt_from or {})
                     taught.note(session, adapter_id, learnt_from or {}, draft.parent_ids)
+                    if then is not None:
+                        then(session)
                     info = record.to_info(self._home)
                     staged.place()
                 return info

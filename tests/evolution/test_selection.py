@@ -8,6 +8,7 @@ from rune_engine.evolution.consolidate import Pair, accepts, agreeing, alike, jo
 from rune_engine.evolution.evidence import Measured, Scope
 from rune_engine.evolution.promote import promotes, widenings, wider
 from rune_engine.evolution.prune import Kept, prune
+from rune_engine.evolution.redundant import redundant
 from rune_engine.evolution.tournament import tournament
 
 PROJECT = Scope("tiny", "project")
@@ -65,6 +66,35 @@ def test_losing_in_a_circle_leaves_one() -> None:
     decision = tournament([part("a", "x", "z"), part("b", "y", "x"), part("c", "z", "y")])
     assert len(decision.archive) == 2 - (decision.numbers["winner"] is None)
     assert decision.numbers["winner"] not in decision.archive
+
+
+# --- levels --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("narrow", "wide", "goes"),
+    [
+        (range(8), range(8), True),
+        (range(7), range(8), True),
+        (range(8), range(7), False),
+        (range(4), range(3), False),
+        (range(4), range(4), False),  # the wider one's interval reaches below zero
+    ],
+)
+def test_a_narrower_adapter_stays_where_it_solves_more_of_its_tasks_than_a_wider_one(
+    narrow: range, wide: range, goes: bool
+) -> None:
+    decision = redundant([(entrant("bugs", narrow), WEB_FIX), (entrant("all", wide), PROJECT)])
+    assert list(decision.archive) == (["bugs"] if goes else [])
+    assert not goes or decision.numbers["bugs"]["beside"] == "all"
+
+
+def test_only_a_scope_that_holds_all_of_another_makes_it_redundant() -> None:
+    other, little = Scope("tiny", "domain", "cli"), Scope("tiny", "task", "web", "bug-fix")
+    strong = entrant("strong", range(10))
+    assert redundant([(entrant("bugs", range(3)), little), (strong, other)]).archive == {}
+    assert redundant([(entrant("bugs", range(3)), little), (strong, WEB)]).archive != {}
+    assert redundant([(entrant("bugs", range(1), tasks=4), little), (strong, WEB)]).archive == {}
 
 
 # --- promotion -----------------------------------------------------------------------------------

@@ -1,0 +1,212 @@
+"""A proven adapter is made again from everything, and is served by what was measured of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from adapter_files import weights
+from engine_support import ADD_TESTS, base_model_folder, draft
+from evolution_house import House
+
+from rune_engine.config import RuneConfig, load_config
+from rune_engine.consolidation.facts import read_asked, read_facts
+from rune_engine.consolidation.following import Step, missing_steps
+from rune_engine.database import Database, open_database
+from rune_engine.models import DistillParams
+from rune_engine.registry import AdapterDraft, AdapterRegistry, refits
+from rune_engine.routing import Router
+
+KINDS = ("distill", "evaluate", "evolve")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> RuneConfig:
+    return load_config(home=tmp_path / "home", base_model=str(base_model_folder(tmp_path)))
+
+
+@pytest.fixture
+def database(config: RuneConfig) -> Iterator[Database]:
+    database = open_database(config)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def house(config: RuneConfig, database: Database) -> House:
+    return House(config, database)
+
+
+def ask_for(house: House, name: str, *, method: str = "hypernetwork", **scope: Any) -> None:
+    """The schedule's distillation of an adapter that learns from four more tasks."""
+    taught = [
+        house.trajectories.record(draft(100 + n, test_suite=ADD_TESTS))[0].id for n in range(4)
+    ]
+    params = DistillParams(
+        project_id="shop",
+        trajectory_ids=taught,
+        kept_back_ids=house.tasks,
+        base_model="tiny",
+        **scope,
+    )
+    job = house.jobs.enqueue("distill", params)
+    asked = {"decision": "distill", "base_model_id": "tiny", "way": "fast"}
+    house.events.append("consolidation_decided", job.id, caused_by="schedule", **asked)
+    roles: dict[str, Any] = dict.fromkeys(house.tasks, "kept_back")
+    given = AdapterDraft(
+        id=name,
+        project_id="shop",
+        base_model_id="tiny",
+        session_id="s",
+        source="distillation",
+    )
+    roles |= dict.fromkeys(taught, "trained")
+    house.registry.store(given, weights(1), learnt_from=roles, caused_by=job.id)
+    claimed = house.jobs.claim("1/2/3/4", ["distill"])
+    assert claimed is not None
+    house.jobs.succeed(claimed, {"adapter_id": name, "method": method})
+
+
+async def judge(house: House, name: str, *, solved: int) -> None:
+    """Its measurement, and what evolution decides by it."""
+    house.measure(name, solved=solved)
+    house.registry.update_fitness(name, solved / 8, solved / 8, tasks=8)
+    for kind in ("evaluate", "evolve"):
+        house.jobs.enqueue(kind, _about(kind, name))  # type: ignore[arg-type]
+        job = house.jobs.claim("1/2/3/4", [kind])  # type: ignore[list-item]
+        assert job is not None
+        result = {}
+        if kind == "evolve":
+            result = (await house.work()(job, lambda _done, _what: None)).model_dump(mode="json")
+        house.jobs.succeed(job, result)
+
+
+def _about(kind: str, name: str) -> Any:
+    from rune_engine.models import EvaluateParams, EvolveParams
+
+    return (EvaluateParams if kind == "evaluate" else EvolveParams)(adapter_id=name)
+
+
+def wanted(database: Database) -> list[Step]:
+    with database.reading() as session:
+        steps = missing_steps(session, read_asked(session), KINDS)  # type: ignore[arg-type]
+    return [step for step in steps if step.kind == "distill"]
+
+
+def store_refit(house: House, name: str, parent: str) -> None:
+    given = AdapterDraft(
+        id=name,
+        project_id="shop",
+        base_model_id="tiny",
+        session_id="s",
+        source="distillation",
+        parent_ids=[parent],
+    )
+    house.registry.store(
+        given,
+        weights(2),
+        learnt_from=dict.fromkeys(house.tasks, "trained"),
+        then=lambda session: refits.settle(session, name, caused_by="job"),
+    )
+
+
+async def test_what_has_proved_itself_is_made_again_with_what_was_kept_back(
+    house: House, database: Database
+) -> None:
+    ask_for(house, "proven")
+    assert wanted(database) == []
+    await judge(house, "proven", solved=8)
+    (step,) = wanted(database)
+    params = step.params
+    assert isinstance(params, DistillParams) and step.waits
+    assert params.refit_of == "proven" and params.method == "hypernetwork"
+    assert set(house.tasks) < set(params.trajectory_ids or ()) and params.kept_back_ids == []
+    house.jobs.enqueue("distill", params, idempotency_key=step.key)
+    assert wanted(database) == [], "once is enough"
+
+
+async def test_what_may_be_chance_is_not(house: House, database: Database) -> None:
+    ask_for(house, "chance")
+    await judge(house, "chance", solved=4)
+    assert wanted(database) == []
+
+
+async def test_of_a_scope_the_fittest_is_made_again(house: House, database: Database) -> None:
+    ask_for(house, "good", method="lora")
+    await judge(house, "good", solved=8)
+    ask_for(house, "fair", method="lora")
+    await judge(house, "fair", solved=7)
+    (step,) = wanted(database)
+    assert isinstance(step.params, DistillParams) and step.params.refit_of == "good"
+
+
+async def test_a_refit_is_served_by_its_parents_numbers(house: House) -> None:
+    ask_for(house, "proven")
+    await judge(house, "proven", solved=8)
+    store_refit(house, "refit", "proven")
+    found = house.registry.retrieve_by_id("refit")
+    assert (found.fitness_score, found.generation, found.parent_ids) == (1.0, 1, ["proven"])
+    told = house.events.newest("refit", "fitness_measured")
+    assert told is not None and told.payload["inherited_from"] == "proven"
+    route = Router(house.registry).retrieve("shop", "general", "feature-impl", "tiny")
+    assert route.adapter is not None and route.adapter.id == "refit"
+
+
+async def test_a_later_refit_takes_the_place_of_the_one_before(house: House) -> None:
+    for name in ("first", "second"):
+        ask_for(house, name)
+        await judge(house, name, solved=8)
+        store_refit(house, f"{name}-refit", name)
+    assert house.registry.retrieve_by_id("first-refit").is_archived
+    assert not house.registry.retrieve_by_id("second-refit").is_archived
+
+
+async def test_a_refit_goes_with_the_adapter_that_it_stands_by_and_comes_back_with_it(
+    house: House,
+) -> None:
+    ask_for(house, "proven", method="lora")
+    await judge(house, "proven", solved=7)
+    store_refit(house, "refit", "proven")
+    ask_for(house, "better", method="lora")
+    await judge(house, "better", solved=8)
+    assert house.in_use() == {"better"}
+    decided = house.events.newest("better", "consolidation_decided")
+    assert decided is not None and set(decided.payload["archive"]) == {"proven", "refit"}
+    undone = house.undo(decided.seq)
+    assert {"proven", "refit"} <= set(undone.restored)
+
+
+async def test_one_whose_parent_was_decided_against_meanwhile_is_not_served(house: House) -> None:
+    ask_for(house, "proven")
+    await judge(house, "proven", solved=8)
+    house.registry.archive("proven", reason="I do not want it.")
+    store_refit(house, "refit", "proven")
+    assert house.in_use() == set()
+    assert house.registry.retrieve_by_id("refit").fitness_score is None
+
+
+async def test_the_schedule_takes_a_refit_for_nothing_new(house: House, database: Database) -> None:
+    ask_for(house, "proven")
+    await judge(house, "proven", solved=8)
+    (step,) = wanted(database)
+    job = house.jobs.enqueue("distill", step.params)
+    with database.reading() as session:
+        before = read_facts(session, "tiny", 1).learnt
+    registry: AdapterRegistry = house.registry
+    registry.store(
+        AdapterDraft(
+            id="refit",
+            project_id="shop",
+            base_model_id="tiny",
+            session_id="s",
+            source="distillation",
+            parent_ids=["proven"],
+        ),
+        weights(3),
+        learnt_from=dict.fromkeys(house.tasks, "trained"),
+        caused_by=job.id,
+    )
+    with database.reading() as session:
+        assert read_facts(session, "tiny", 1).learnt == before
