@@ -27,30 +27,42 @@ def load_base(path: str, device: str, method: AdapterMethod = "lora") -> PreTrai
     Raises:
         MissingExtraError: `method` needs bitsandbytes, which is not installed.
     """
+    quantised = method in QUANTISED
+    dtype = _beside_quantised(device) if quantised else torch.bfloat16
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         path,
-        dtype=torch.bfloat16,
+        dtype=dtype,
         local_files_only=True,
         use_safetensors=True,
         attn_implementation="sdpa",
-        **_quantised(device) if method in QUANTISED else {},
+        **_quantised(device, dtype) if quantised else {},
     )
     model.requires_grad_(False)
-    if method in QUANTISED:
+    if quantised:
         return model
     if device == "cpu" and not _fast_in_bfloat16(model):
         model = model.float()
     return model.to(device)
 
 
-def _quantised(device: str) -> dict[str, Any]:
+def _beside_quantised(device: str) -> torch.dtype:
+    """What is computed in beside 4-bit weights: a processor that has to imitate bfloat16's products
+    takes a hundred times as long for them."""
+    return torch.bfloat16 if device != "cpu" or _has_bfloat16() else torch.float32
+
+
+def _has_bfloat16() -> bool:
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _quantised(device: str, dtype: torch.dtype) -> dict[str, Any]:
     """How Transformers is told to quantise while it loads (Dettmers et al. 2023)."""
     require("qlora", "Training on a quantised base model")
     config = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_compute_dtype=dtype,
     )
     return {"quantization_config": config, "device_map": {"": device}}
 
@@ -58,7 +70,7 @@ def _quantised(device: str) -> dict[str, Any]:
 def _fast_in_bfloat16(model: PreTrainedModel) -> bool:
     if sum(p.numel() for p in model.parameters()) >= SMALL:
         return True
-    return packed.is_known(model) and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return packed.is_known(model) and _has_bfloat16()
 
 
 def add_adapter(

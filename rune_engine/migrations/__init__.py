@@ -23,12 +23,12 @@ def is_known(revision: str) -> bool:
     return revision in {script.revision for script in ScriptDirectory(str(_HERE)).walk_revisions()}
 
 
-def upgrade(connection: Connection) -> None:
-    """Bring the database to `HEAD` inside the transaction that `connection` is in."""
+def upgrade(connection: Connection, revision: str = "head") -> None:
+    """Bring the database to a revision inside the transaction that `connection` is in."""
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(_HERE).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)

@@ -46,10 +46,10 @@ async def test_sessions_become_an_adapter_that_is_measured_and_kept(tmp_path: Pa
 
 
 async def test_an_adapter_that_does_not_help_is_never_served_again(tmp_path: Path) -> None:
-    config = consolidating_config(tmp_path, helps=False)
+    config = consolidating_config(tmp_path, helps=False, kept_back_share=0.6)
     async with EngineClient(config) as client:
         try:
-            await record_tasks(client, range(8))
+            await record_tasks(client, range(9))
             await until(lambda: decisions(config, "archived"), "the adapter is judged")
             await until(lambda: adapters(config)[0]["is_archived"], "it is archived")
             assert (await client.retrieve("shop")).adapter is None

@@ -141,7 +141,7 @@ async def test_a_killed_evaluation_goes_on_with_the_task_it_was_at(
     slow: list[dict[str, object]] = [{"answers": [RIGHT], "delay_seconds": 600}]
     bench.script(first=answers(RIGHT, RIGHT), second=slow)
     params = EvaluateParams(adapter_id=ADAPTER, trajectory_ids=ids)
-    job = await until_job(client, await client.evaluate(params), lambda seen: seen.progress > 0)
+    job = await until_job(client, await client.evaluate(params), lambda seen: seen.progress >= 0.5)
     kill_engine(config)
     bench.script(first=answers(WRONG, WRONG), second=answers(RIGHT, WRONG))
     job = await finished(client, await client.get_job(job.id))

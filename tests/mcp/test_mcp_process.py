@@ -19,6 +19,8 @@ from mcp_support import (
     until,
 )
 
+from rune_mcp.tools import TOOLS
+
 Environment = dict[str, str]
 
 
@@ -28,7 +30,7 @@ async def test_a_task_runs_over_stdio_in_both_protocol_eras(
 ) -> None:
     task = {"task_description": "right at once", "test_suite": ADD_TESTS}
     async with asyncio.timeout(WAIT_SECONDS), over_stdio(environment, mode) as client:
-        assert len((await client.list_tools()).tools) == 9
+        assert len((await client.list_tools()).tools) == len(TOOLS)
         answer = await client.call_tool("run_task", task)
         assert not answer.is_error, text_of(answer)
         assert answer.structured_content is not None
@@ -101,7 +103,7 @@ async def test_a_damaged_line_does_not_end_the_server(
     async with raw_server(environment) as server:
         await server.send(line)
         answer = await server.request(3, "tools/list", {})
-        assert len(answer["result"]["tools"]) == 9
+        assert len(answer["result"]["tools"]) == len(TOOLS)
 
 
 async def test_a_field_of_50_mb_is_refused_over_stdio_and_the_server_goes_on(
@@ -119,7 +121,7 @@ async def test_a_broken_configuration_is_a_tool_error_and_not_a_dead_server(
     environment: Environment,
 ) -> None:
     async with over_stdio({**environment, "RUNE_IDLE_SECONDS": "soon"}) as client:
-        assert len((await client.list_tools()).tools) == 9
+        assert len((await client.list_tools()).tools) == len(TOOLS)
         result = await client.call_tool("memory_status")
         assert result.is_error
         assert "idle_seconds" in text_of(result)

@@ -11,6 +11,7 @@ import pytest
 from adapter_files import draft, weights
 from query_plans import plans, slow_steps, statements_of
 
+from rune_engine import migrations
 from rune_engine.config import RoutingSettings, RuneConfig
 from rune_engine.database import Database, open_database
 from rune_engine.errors import StorageError
@@ -195,10 +196,9 @@ def test_the_words_of_adapters_from_before_are_filled_in_by_the_migration(home: 
         connection = session.connection()
         before = connection.exec_driver_sql("SELECT * FROM adapter_taught ORDER BY 1").all()
         connection.exec_driver_sql("DROP TABLE adapter_taught")
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0003'")
-    again = open_database(home.config)
-    after = again.query("SELECT * FROM adapter_taught ORDER BY 1")
-    again.close()
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0005'")
+        migrations.upgrade(connection, "0006")
+        after = connection.exec_driver_sql("SELECT * FROM adapter_taught ORDER BY 1").all()
     assert [(row[0], row[1], json.loads(row[2])) for row in before] == [
         (row[0], row[1], json.loads(row[2])) for row in after
     ]
