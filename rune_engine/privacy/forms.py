@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from warnings import catch_warnings, simplefilter
 
 from rune_engine.privacy.placeholders import is_placeholder
 from rune_engine.privacy.spans import Span
@@ -207,7 +208,10 @@ def _by_anchor() -> tuple[tuple[str, tuple[int, ...]], ...]:
 
 def _from_library(path: str, kind: str, part: str, anchors: tuple[str, ...]) -> Iterator[Form]:
     module, name = path.split(".")
-    detector = getattr(import_module(f"detect_secrets.plugins.{module}"), name)
+    with catch_warnings():
+        # What its imports warn of would be a log line, which waits for these forms.
+        simplefilter("ignore")
+        detector = getattr(import_module(f"detect_secrets.plugins.{module}"), name)
     for pattern in detector.denylist:
         group = 1 if part == "inner" and pattern.groups else 0
         yield Form(kind, pattern, anchors, group)
