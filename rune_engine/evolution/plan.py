@@ -111,7 +111,7 @@ def _tournament(group: Sequence[Standing]) -> list[EvolutionStep]:
 
 
 def _redundant(left: Sequence[Standing]) -> list[EvolutionStep]:
-    decision = redundant([(each.measured, each.scope) for each in left])
+    decision = redundant([(each.measured, each.scope, each.weights) for each in left])
     if not decision.archive:
         return []
     beside = {facts["beside"] for facts in decision.numbers.values()}

@@ -21,24 +21,26 @@ from rune_engine.evolution.evidence import (
     words,
 )
 
-Entrant = tuple[Measured, Scope]
+Entrant = tuple[Measured, Scope, str]
+"""An adapter, what it covers, and what tells its weights from others'."""
 
 
 def redundant(entrants: Sequence[Entrant], *, fewest: int = FEWEST_TASKS) -> Decision:
     """Which adapters of one base model go, because a wider one does as well.
 
     Compared are the tasks that both were measured on, at least `fewest`. Only a wider one that
-    beats the base model beyond chance takes a narrower one's place.
+    beats the base model beyond chance takes a narrower one's place. One that was promoted has the
+    same weights at both levels: both stay, so that the promotion can be taken back.
     """
     archive: dict[str, str] = {}
     numbers: dict[str, Any] = {}
     proven = [each for each in entrants if beats(beside(each[0].outcomes, each[0].base))]
-    for narrow, scope in entrants:
-        for wide, above in proven:
+    for narrow, scope, weights in entrants:
+        for wide, above, others in proven:
             found = beside(narrow.outcomes, wide.outcomes)
             if not covers(above, scope) or found is None or found.tasks < fewest:
                 continue
-            if found.better > found.worse:
+            if weights == others or found.better > found.worse:
                 continue
             numbers[narrow.adapter_id] = {"beside": wide.adapter_id, **told(found)}
             archive[narrow.adapter_id] = (

@@ -84,17 +84,20 @@ def test_losing_in_a_circle_leaves_one() -> None:
 def test_a_narrower_adapter_stays_where_it_solves_more_of_its_tasks_than_a_wider_one(
     narrow: range, wide: range, goes: bool
 ) -> None:
-    decision = redundant([(entrant("bugs", narrow), WEB_FIX), (entrant("all", wide), PROJECT)])
+    bugs, everything = entrant("bugs", narrow), entrant("all", wide)
+    decision = redundant([(bugs, WEB_FIX, "a"), (everything, PROJECT, "b")])
     assert list(decision.archive) == (["bugs"] if goes else [])
     assert not goes or decision.numbers["bugs"]["beside"] == "all"
 
 
 def test_only_a_scope_that_holds_all_of_another_makes_it_redundant() -> None:
     other, little = Scope("tiny", "domain", "cli"), Scope("tiny", "task", "web", "bug-fix")
-    strong = entrant("strong", range(10))
-    assert redundant([(entrant("bugs", range(3)), little), (strong, other)]).archive == {}
-    assert redundant([(entrant("bugs", range(3)), little), (strong, WEB)]).archive != {}
-    assert redundant([(entrant("bugs", range(1), tasks=4), little), (strong, WEB)]).archive == {}
+    strong, weak = entrant("strong", range(10)), entrant("bugs", range(3))
+    few = entrant("bugs", range(1), tasks=4)
+    assert redundant([(weak, little, "a"), (strong, WEB, "b")]).archive != {}
+    assert redundant([(weak, little, "a"), (strong, other, "b")]).archive == {}
+    assert redundant([(few, little, "a"), (strong, WEB, "b")]).archive == {}
+    assert redundant([(weak, little, "a"), (strong, WEB, "a")]).archive == {}, "a promotion"
 
 
 # --- promotion -----------------------------------------------------------------------------------

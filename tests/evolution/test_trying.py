@@ -170,8 +170,8 @@ async def test_whoever_is_there_has_to_be_beaten_too(house: Trying) -> None:
     house.adapter("web", **WEB)
     house.measure("web", solved=6, tasks=6)
     house.adapter("wide")
-    house.measure("wide", solved=10, tasks=12)
-    house.script(web=range(12), wide=range(11))
+    house.measure("wide", solved=range(1, 11), tasks=12)
+    house.script(web=range(12), wide=range(1, 12))
     result = await house.evolve_project()
     assert [step.decision for step in result.steps] == ["not_promoted"]
     assert "wide" in house.decisions()[0].payload["numbers"]["against_incumbents"]
@@ -223,7 +223,7 @@ async def test_adapters_that_are_alike_are_tried_together_once(house: Trying) ->
     """The trainer compares their weights; the job that tries them waits in the queue."""
     settings = house.config.evolution.model_copy(update={"least_similarity": -1.0})
     house.config = house.config.model_copy(update={"evolution": settings})
-    house.adapter("one", seed=1)
+    house.adapter("one", seed=1, hierarchy_level="domain", domain="cli")
     house.adapter("other", seed=2, hierarchy_level="domain", domain="web")
     house.measure("one", solved=range(8), tasks=12)
     house.measure("other", solved=range(8), tasks=12)

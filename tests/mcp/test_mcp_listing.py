@@ -102,7 +102,7 @@ async def test_a_tool_has_the_limits_and_defaults_of_the_engines_model(
     offered = (await _tools())[tool].input_schema["properties"]
     accepted = model.model_json_schema()["properties"]
     # Where a trajectory came from, and what the schedule keeps back, is no caller's to say.
-    assert set(accepted) - set(offered) <= {"source", "provenance", "kept_back_ids"}
+    assert set(accepted) - set(offered) <= {"source", "provenance", "kept_back_ids", "refit_of"}
     # A project may also be given as a folder, which the server resolves.
     for name in (set(accepted) & set(offered)) - {"project_id"}:
         for limit in LIMITS:
