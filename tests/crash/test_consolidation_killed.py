@@ -48,7 +48,9 @@ async def test_there_is_one_adapter_one_measurement_and_one_decision(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", stand_in_trainer_path())
-    config = consolidating_config(tmp_path, helps=seed % 2 == 0, exclusive="always")
+    # An adapter goes for being no better where enough tasks say so.
+    helps, share = seed % 2 == 0, 0.2 if seed % 2 == 0 else 0.7
+    config = consolidating_config(tmp_path, helps=helps, exclusive="always", kept_back_share=share)
     chance = random.Random(seed)
     phases = sorted(chance.sample(list(PHASES), KILLS), key=list(PHASES).index)
     try:
@@ -61,7 +63,7 @@ async def test_there_is_one_adapter_one_measurement_and_one_decision(
                     await asyncio.to_thread(kill_engine, config)
                 await client.health()
             await until(lambda: done(config), f"all is done, after kills once {phases}")
-            assert_one_of_each(config, helped=seed % 2 == 0)
+            assert_one_of_each(config, helped=helps)
     finally:
         end_engines(config)
 
