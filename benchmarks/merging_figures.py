@@ -11,13 +11,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import FileSystemLoader
 
 from benchmarks.merging_ways import HALVES, WAYS, Made
 from rune_engine.experiments.figures import Bootstrap, Figures
 from rune_engine.experiments.recording import Taught
 from rune_engine.experiments.sampling import Answered
-from rune_engine.experiments.wording import interval, number, percent, points
+from rune_engine.experiments.written import environment
 
 BOOTSTRAP = Bootstrap(10_000, 0)
 Answers = Mapping[str, Sequence[Answered]]
@@ -130,20 +130,6 @@ def _gain(answered: Sequence[Answered], over: Sequence[Answered]) -> Figures:
 
 def assessment(figures: Mapping[str, Any]) -> str:
     """The document, generated from the figures alone."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-    filters: dict[str, Any] = {
-        "percent": percent,
-        "points": points,
-        "interval": interval,
-        "number": number,
-        "verdict": verdict,
-    }
-    environment.filters |= filters
-    return environment.get_template("merging.md.jinja").render(**figures)
+    written = environment(FileSystemLoader(Path(__file__).parent / "templates"))
+    written.filters["verdict"] = verdict
+    return written.get_template("merging.md.jinja").render(**figures)

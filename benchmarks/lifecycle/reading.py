@@ -21,8 +21,8 @@ from rune_engine.registry import AdapterRegistry
 _JOBS = "SELECT kind, status, count(*) FROM jobs GROUP BY kind, status ORDER BY kind, status"
 
 MADE_AT_ONCE, TRAINED, EVALUATED = "distilled at once", "trained", "evaluated"
-PROMOTED, ARCHIVED, RESTORED, SET_ASIDE = "promoted", "archived", "restored", "set aside"
-COUNTED = (MADE_AT_ONCE, TRAINED, EVALUATED, PROMOTED, ARCHIVED, RESTORED, SET_ASIDE)
+PROMOTED, ARCHIVED, RESTORED = "promoted", "archived", "restored"
+COUNTED = (MADE_AT_ONCE, TRAINED, EVALUATED, PROMOTED, ARCHIVED, RESTORED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,6 @@ def _name_of(event: LifecycleEvent) -> str | None:
             return RESTORED
         case _, "promoted":
             return PROMOTED
-        case _, "set_aside":
-            return SET_ASIDE
         case _:
             return None
 

@@ -8,9 +8,8 @@ from typing import Annotated, get_args
 import typer
 
 from rune_engine.cli.engine import Json
-from rune_engine.cli.follow import follow
 from rune_engine.cli.session import out, print_json, print_table, project_id, with_engine
-from rune_engine.client import EngineClient
+from rune_engine.cli.work import Wait, run_job
 from rune_engine.errors import InvalidInputError
 from rune_engine.models import (
     ConsolidateParams,
@@ -19,14 +18,12 @@ from rune_engine.models import (
     EvolutionStep,
     EvolveParams,
     EvolveResult,
-    Job,
     MergeMethod,
     UndoResult,
 )
 
 AdapterId = Annotated[str, typer.Argument(help="The adapter's id.")]
 Why = Annotated[str, typer.Option(help="For the history.")]
-Wait = Annotated[bool, typer.Option(help="Wait for the end; Ctrl-C cancels.")]
 
 
 def evolve(
@@ -51,14 +48,8 @@ def evolve(
     if dry_run:
         _show_plan(with_engine(lambda client: client.plan_evolution(params)), as_json)
         return
-
-    async def run(client: EngineClient) -> Job:
-        job = await client.evolve(params)
-        return await follow(client, job) if wait else job
-
-    job = with_engine(run)
+    job = run_job(lambda client: client.evolve(params), wait)
     if job.result is None:
-        out.print(job.id)
         return
     result = EvolveResult.model_validate(job.result)
     if as_json:
@@ -77,14 +68,8 @@ def merge(
 ) -> None:
     """Make one adapter of several, measure it, and keep it if it beats them all."""
     params = _merge_params(adapter_ids, method, base_model, seed)
-
-    async def run(client: EngineClient) -> Job:
-        job = await client.consolidate(params)
-        return await follow(client, job) if wait else job
-
-    job = with_engine(run)
+    job = run_job(lambda client: client.consolidate(params), wait)
     if job.result is None:
-        out.print(job.id)
         return
     result = ConsolidateResult.model_validate(job.result)
     if as_json:

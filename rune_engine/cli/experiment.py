@@ -158,7 +158,8 @@ def _run(settings: GateSettings, config: RuneConfig, work: Path | None) -> Figur
 
 
 def _print(figures: Figures) -> None:
-    from rune_engine.experiments.report import rows, verdict
+    from rune_engine.experiments.report import rows
+    from rune_engine.experiments.written import verdict
 
     titles = ("condition", "Pass@1", "95 % interval", "gain", "prompt tokens", "s an adapter")
     table = Table(*titles, title="Held-out tasks of projects that nobody has seen")

@@ -10,11 +10,10 @@ from pydantic import ValidationError
 
 from rune_engine import projects
 from rune_engine.cli.engine import Json
-from rune_engine.cli.follow import follow
-from rune_engine.cli.session import out, print_json, print_table, with_engine
-from rune_engine.client import EngineClient
+from rune_engine.cli.session import out, print_json, print_table
+from rune_engine.cli.work import Wait, run_job
 from rune_engine.errors import InvalidInputError
-from rune_engine.models import Job, MinedUnit, MineParams, MineResult
+from rune_engine.models import MinedUnit, MineParams, MineResult
 
 _SHOWN = 40
 
@@ -46,7 +45,7 @@ def mine(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would be mined.")
     ] = False,
-    wait: Annotated[bool, typer.Option(help="Wait for the end; Ctrl-C cancels.")] = True,
+    wait: Wait = True,
     as_json: Json = False,
 ) -> None:
     """Make trajectories of a repository's commits: what was asked for, before and after.
@@ -70,14 +69,8 @@ def mine(
         max_seconds=max_seconds,
         dry_run=dry_run,
     )
-
-    async def run(client: EngineClient) -> Job:
-        job = await client.mine(params)
-        return await follow(client, job) if wait else job
-
-    job = with_engine(run)
+    job = run_job(lambda client: client.mine(params), wait)
     if job.result is None:
-        out.print(job.id)
         return
     result = MineResult.model_validate(job.result)
     if as_json:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader
 
 from rune_engine.experiments.figures import Figures
 from rune_engine.experiments.leaks import DOUBTFUL_GAIN
 from rune_engine.experiments.plots import PLOTS
 from rune_engine.experiments.wording import interval, number, percent, points
+from rune_engine.experiments.written import environment
 
 
 def assessment(figures: Figures, plots: Mapping[str, Path] | None = None) -> str:
@@ -53,26 +53,6 @@ def rows(figures: Figures) -> list[tuple[str, ...]]:
     ]
 
 
-def verdict(held: bool | None) -> str:
-    return {True: "yes", False: "**no**", None: "not measured"}[held]
-
-
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("rune_engine.experiments", "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-    filters: dict[str, Any] = {
-        "percent": percent,
-        "points": points,
-        "interval": interval,
-        "number": number,
-        "verdict": verdict,
-    }
-    environment.filters |= filters
-    return environment
+    return environment(PackageLoader("rune_engine.experiments", "templates"))

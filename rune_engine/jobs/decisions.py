@@ -62,8 +62,8 @@ def carry_out(
 
 def with_refits(session: Session, archive: Mapping[str, str]) -> dict[str, str]:
     """Who goes, and with them their refits, which stand by their numbers."""
-    found = dict(archive)
-    for loser in archive:
-        for each in refits.of(session, [loser]):
-            found.setdefault(each, f"Adapter {loser}, of which it is a refit, went.")
-    return found
+    gone = {
+        each: f"Adapter {parent}, of which it is a refit, went."
+        for each, parent in refits.of(session, archive).items()
+    }
+    return gone | dict(archive)

@@ -21,6 +21,7 @@ from rune_engine.evolution.evidence import Measured, Scope, total
 from rune_engine.evolution.guard import Outcomes
 from rune_engine.evolution.plan import Facts, Standing
 from rune_engine.models import EvaluatedTask, EvaluateResult
+from rune_engine.registry.refits import IS_REFIT, REFIT_OF
 
 _IN_USE = """
 SELECT id, base_model_id, hierarchy_level, domain, task_type, created_at, file_hash, fitness_score
@@ -39,10 +40,7 @@ _TRAINED = """
 SELECT t.task_description, t.test_suite FROM adapter_trajectories AS l
 JOIN trajectories AS t ON t.id = l.trajectory_id WHERE l.adapter_id = ? AND l.role = 'trained'
 """
-_REFIT_OF = """
-SELECT json_extract(parent_ids, '$[0]') FROM adapter_records
-WHERE id = ? AND source = 'distillation' AND parent_ids <> '[]'
-"""
+_REFIT_OF = f"SELECT {REFIT_OF} FROM adapter_records WHERE id = ? AND {IS_REFIT}"
 _STORED = "SELECT id FROM trajectories WHERE id IN (SELECT value FROM json_each(?))"
 _LIVE = """
 SELECT t.adapter_id, t.domain, t.task_type, t.created_at, a.tests_passed

@@ -9,9 +9,7 @@ from pydantic import Field, StringConstraints, model_validator
 from rune_engine.models.base import Identifier, Model, Name
 from rune_engine.models.merging import MergeMethod
 
-EvolutionOperation = Literal[
-    "update", "guard", "tournament", "promote", "consolidate", "prune", "set_aside"
-]
+EvolutionOperation = Literal["update", "guard", "tournament", "promote", "consolidate", "prune"]
 EvolutionDecision = Literal[
     "kept",
     "archived",
@@ -23,7 +21,6 @@ EvolutionDecision = Literal[
     "try_together",
     "consolidated",
     "not_consolidated",
-    "set_aside",
 ]
 """`try_wider` and `try_together` are measured before anything else is decided of them."""
 Reason = Annotated[str, StringConstraints(max_length=2000)]

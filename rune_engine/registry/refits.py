@@ -19,15 +19,21 @@ from rune_engine.errors import AdapterForgottenError
 from rune_engine.registry import lifecycle
 from rune_engine.registry.records import AdapterRecord
 
-IN_USE = """
-SELECT id, json_extract(parent_ids, '$[0]') AS parent_id FROM adapter_records
-WHERE parent_ids <> '[]' AND source = 'distillation' AND is_archived = 0 ORDER BY created_at, id
-"""
-"""Nothing else that a distillation makes has a parent."""
+IS_REFIT = "parent_ids <> '[]' AND source = 'distillation'"
+"""Of a row: nothing else that a distillation makes has a parent."""
+REFIT_OF = "json_extract(parent_ids, '$[0]')"
 
-_RIVALS = """
+_SCOPE = ("project_id", "base_model_id", "hierarchy_level", "domain", "task_type")
+
+_IN_USE = f"""
+SELECT id, {REFIT_OF} AS parent_id FROM adapter_records
+WHERE {IS_REFIT} AND is_archived = 0 AND {REFIT_OF} IN (SELECT value FROM json_each(:ids))
+ORDER BY created_at, id
+"""
+
+_RIVALS = f"""
 SELECT id FROM adapter_records
-WHERE parent_ids <> '[]' AND source = 'distillation' AND is_archived = 0 AND id <> :id
+WHERE {IS_REFIT} AND is_archived = 0 AND id <> :id
     AND project_id = :project_id AND base_model_id = :base_model_id
     AND hierarchy_level = :hierarchy_level
     AND (hierarchy_level = 'project' OR domain = :domain)
@@ -36,11 +42,10 @@ ORDER BY created_at, id
 """
 
 
-def of(session: Session, adapter_ids: Iterable[str]) -> list[str]:
-    """The refits in use of these adapters."""
-    wanted = set(adapter_ids)
-    rows = session.connection().execute(text(IN_USE))
-    return [row.id for row in rows if row.parent_id in wanted]
+def of(session: Session, adapter_ids: Iterable[str]) -> dict[str, str]:
+    """The refits in use of these adapters, each with what it is a refit of."""
+    rows = session.connection().execute(text(_IN_USE), {"ids": json.dumps(list(adapter_ids))})
+    return {row.id: row.parent_id for row in rows}
 
 
 def settle(session: Session, adapter_id: str, *, caused_by: str) -> None:
@@ -76,9 +81,6 @@ def settle(session: Session, adapter_id: str, *, caused_by: str) -> None:
     for each in earlier.all():
         reason = f"Refit {adapter_id} took its place."
         lifecycle.archive(session, each, reason=reason, caused_by=caused_by)
-
-
-_SCOPE = ("project_id", "base_model_id", "hierarchy_level", "domain", "task_type")
 
 
 def _was_decided_against(session: Session, parent: AdapterRecord) -> bool:
