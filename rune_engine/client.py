@@ -20,6 +20,9 @@ from rune_engine.models import (
     CaptureParams,
     CaptureReport,
     CaptureStatus,
+    ChangeCursor,
+    Changes,
+    ChangesParams,
     CompareParams,
     Comparison,
     ConsolidateParams,
@@ -41,6 +44,7 @@ from rune_engine.models import (
     MineParams,
     Model,
     OpenAIStatus,
+    Overview,
     ProjectState,
     Provenance,
     RecordedTrajectory,
@@ -50,7 +54,9 @@ from rune_engine.models import (
     RunTaskParams,
     SourceParams,
     SteeringParams,
+    StoredTrajectory,
     TrajectoryDraft,
+    TrajectoryListing,
     UndoParams,
     UndoResult,
 )
@@ -102,6 +108,30 @@ class EngineClient:
         # Recording twice is recognised by content, so a broken call may be repeated.
         answer = await self._call("POST", "/trajectories", body=draft, repeatable=True)
         return RecordedTrajectory.model_validate(answer)
+
+    async def list_trajectories(
+        self,
+        *,
+        offset: int = 0,
+        limit: int = 20,
+        project_id: str | None = None,
+        session_id: str | None = None,
+    ) -> TrajectoryListing:
+        """What trajectories were about, the newest first."""
+        query = {
+            "offset": offset,
+            "limit": limit,
+            "project_id": project_id,
+            "session_id": session_id,
+        }
+        return TrajectoryListing.model_validate(
+            await self._call("GET", "/trajectories", query=query)
+        )
+
+    async def get_trajectory(self, trajectory_id: str) -> StoredTrajectory:
+        """A trajectory with its attempts, and where it came from."""
+        path = f"/trajectories/{_part(trajectory_id)}"
+        return StoredTrajectory.model_validate(await self._call("GET", path))
 
     async def retrieve(
         self,
@@ -293,6 +323,27 @@ class EngineClient:
 
     async def status(self) -> MemoryStatus:
         return MemoryStatus.model_validate(await self._call("GET", "/status"))
+
+    async def overview(self) -> Overview:
+        """Status, adapters with what was measured of them, and jobs."""
+        return Overview.model_validate(await self._call("GET", "/overview"))
+
+    async def changes(self, cursor: ChangeCursor | None) -> Changes | None:
+        """What has changed since `cursor`; without one, where to begin.
+
+        None while no engine runs, and then nothing changes. Starts none, and keeps none from
+        ending.
+        """
+        import httpx
+
+        require_unix_sockets()
+        if not await asyncio.to_thread(is_listening, self._config):
+            return None
+        try:
+            answer = await self._send("POST", "/changes", ChangesParams(cursor=cursor), None)
+        except httpx.TransportError:
+            return None
+        return Changes.model_validate(answer)
 
     async def openai(self) -> OpenAIStatus:
         """Where the OpenAI-compatible endpoint is, if it is on."""

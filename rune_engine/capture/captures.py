@@ -20,6 +20,7 @@ from rune_engine.models import (
     CaptureStatus,
     Provenance,
     SourceParams,
+    SourceState,
     SourceStatus,
 )
 from rune_engine.trajectories import TrajectoryStore
@@ -103,6 +104,13 @@ class Captures:
                 next_step="Trajectories that were recorded over MCP have no session file.",
             )
         return found
+
+    def origin(self, trajectory_id: str) -> tuple[Provenance | None, SourceState | None]:
+        """Where a trajectory was captured and whether that may be read now; None if it was not."""
+        found = self._capturing.provenance.of(trajectory_id)
+        if found is None or found.source not in IMPORTERS:
+            return found, None
+        return found, self._sources.state(found.source)
 
     def _source(self, name: str, sessions: int, trajectories: int) -> SourceStatus:
         folders = self._sources.folders(name)

@@ -17,6 +17,8 @@ from rune_engine.service.capture import router as capture_router
 from rune_engine.service.engine import Engine
 from rune_engine.service.limits import BodyLimit, CountRequests
 from rune_engine.service.routes import router
+from rune_engine.service.viewing import CHANGES
+from rune_engine.service.viewing import router as viewing_router
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +33,9 @@ def create_app(engine: Engine) -> FastAPI:
     app.state.engine = engine
     app.include_router(router)
     app.include_router(capture_router)
+    app.include_router(viewing_router)
     app.add_middleware(BodyLimit)
-    app.add_middleware(CountRequests, activity=engine.activity)
+    app.add_middleware(CountRequests, activity=engine.activity, uncounted=frozenset({CHANGES}))
     app.add_exception_handler(RuneError, _rune_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)

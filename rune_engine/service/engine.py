@@ -62,6 +62,7 @@ from rune_engine.models import (
 from rune_engine.registry import AdapterRegistry
 from rune_engine.routing.router import Router
 from rune_engine.sandbox.sandbox import Sandbox
+from rune_engine.service.changes import ChangeFeed
 from rune_engine.service.limits import Activity
 from rune_engine.service.status import memory_status, project_status
 from rune_engine.service.work import CAPACITY, work_of
@@ -91,6 +92,7 @@ class Engine:
         self.config = config
         self.stays = stays
         self.events = EventLog(database)
+        self.changes = ChangeFeed(database)
         self.registry = AdapterRegistry(database, config)
         self.trajectories = TrajectoryStore(database)
         self.consent = Consent(database)

@@ -80,13 +80,19 @@ class Activity:
 
 
 class CountRequests:
-    """Tells an `Activity` of every request."""
+    """Tells an `Activity` of every request, but those for paths that do not count."""
 
-    def __init__(self, app: ASGIApp, activity: Activity) -> None:
+    def __init__(
+        self, app: ASGIApp, activity: Activity, uncounted: frozenset[str] = frozenset()
+    ) -> None:
         self._app = app
         self._activity = activity
+        self._uncounted = uncounted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("path") in self._uncounted:
+            await self._app(scope, receive, send)
+            return
         self._activity.begin()
         try:
             await self._app(scope, receive, send)

@@ -16,6 +16,14 @@ from rune_engine.readers import Row
 _FIELDS = tuple(name for name in Trajectory.model_fields if name != "attempts")
 _ATTEMPT_FIELDS = tuple(Attempt.model_fields)
 _SELECT = f"SELECT {', '.join(_FIELDS)} FROM trajectories"
+_TASK_CHARS = 200
+"""How much of a task's description a list shows."""
+_SUMMARY = (
+    f"SELECT id, project_id, session_id, created_at, substr(task_description, 1, {_TASK_CHARS}),"
+    " task_type, domain, outcome,"
+    " (SELECT count(*) FROM attempts WHERE trajectory_id = trajectories.id),"
+    " held_out, source, agent_id FROM trajectories"
+)
 _VERDICT = _ATTEMPT_FIELDS.index("verdict")
 _PROVENANCE = _FIELDS.index("provenance")
 _NEWEST = "ORDER BY created_at DESC, id DESC"
@@ -80,6 +88,12 @@ def page(conditions: dict[str, str]) -> tuple[str, str]:
         f"SELECT count(*) FROM trajectories{where}",
         f"{_SELECT}{where} {_NEWEST} LIMIT ? OFFSET ?",
     )
+
+
+def summaries(conditions: dict[str, str]) -> tuple[str, str]:
+    """As `page`, with the columns of `TrajectorySummary` in the order of its fields."""
+    count, newest = page(conditions)
+    return count, newest.replace(_SELECT, _SUMMARY)
 
 
 def distillable(conditions: dict[str, str]) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rune_engine.database import Database, utc_now
 from rune_engine.errors import TrajectoryForgottenError, TrajectoryNotFoundError
-from rune_engine.models import Trajectory, TrajectoryDraft
+from rune_engine.models import Trajectory, TrajectoryDraft, TrajectoryListing, TrajectorySummary
 from rune_engine.readers import Row
 from rune_engine.trajectories import queries
 from rune_engine.trajectories.checks import check_draft, content_hash
@@ -120,6 +120,34 @@ class TrajectoryStore:
             found = queries.whole(connection, rows)
         end = offset + len(found)
         return TrajectoryPage(found, total, offset, end if found and end < total else None)
+
+    def listing(
+        self,
+        *,
+        project_id: str | None = None,
+        session_id: str | None = None,
+        offset: int = 0,
+        limit: int = 20,
+    ) -> TrajectoryListing:
+        """A page of what trajectories were about, newest first; none of their attempts is read."""
+        offset, limit = max(offset, 0), min(max(limit, 1), MAX_PAGE)
+        conditions = _given(project_id=project_id, session_id=session_id)
+        count, newest = queries.summaries(conditions)
+        values = list(conditions.values())
+        with self._database.snapshot() as connection:
+            total = connection.execute(count, values).fetchone()[0]
+            rows = connection.execute(newest, [*values, limit, offset]).fetchall()
+        names = TrajectorySummary.model_fields
+        found = [
+            TrajectorySummary.model_validate(dict(zip(names, row, strict=True))) for row in rows
+        ]
+        end = offset + len(found)
+        return TrajectoryListing(
+            trajectories=found,
+            total=total,
+            offset=offset,
+            next_offset=end if found and end < total else None,
+        )
 
     def distillable(
         self,
