@@ -8,23 +8,26 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
 from rune_engine.errors import RuneError
 from rune_engine.models import FINISHED, Job
-from rune_mcp.results import failure
+from rune_mcp.results.jobs import failure
 
 if TYPE_CHECKING:
     from rune_engine.client import EngineClient
 
-Report = Callable[[float, float, str], Awaitable[None]]
-"""`await report(progress, total, message)`."""
+Report = Callable[[float, float | None, str], Awaitable[None]]
+"""`await report(progress, total, message)`; the total is None where nobody knows it."""
+_Answer = TypeVar("_Answer")
 
 WAIT_SECONDS = 50.0
 """Default wait for a job: clients commonly give a request up, and so cancel it, after 60."""
 LONGEST_POLL_SECONDS = 20.0
+SIGN_SECONDS = 2.0
+"""Between two signs of life of a call that cannot tell how far it is."""
 CANCEL_SECONDS = 5.0
 """How long an ending call waits for the engine to take its cancellation."""
 
@@ -75,3 +78,40 @@ async def _follow(client: EngineClient, job: Job, report: Report, wait_seconds: 
                 break
         else:
             return job
+
+
+async def await_with_signs(work: Awaitable[_Answer], report: Report, message: str) -> _Answer:
+    """Await what takes an unknown time; reports the seconds that have passed meanwhile.
+
+    Raises:
+        RuneError: what `work` raised.
+    """
+    failed: RuneError | None = None
+    async with anyio.create_task_group() as signs:
+        signs.start_soon(_give_signs, report, message)
+        try:
+            answer = await work
+        except RuneError as error:
+            failed = error
+        signs.cancel_scope.cancel()
+    if failed is not None:
+        raise failed
+    return answer
+
+
+async def _give_signs(report: Report, message: str) -> None:
+    began = time.monotonic()
+    while True:
+        await report(time.monotonic() - began, None, message)
+        await anyio.sleep(SIGN_SECONDS)
+
+
+def share_of(report: Report, number: int, shares: int) -> Report:
+    """Reports one of several works that follow each other as one: `number` counts from 0."""
+
+    async def reported(progress: float, total: float | None, message: str) -> None:
+        # A little less than its share, so that the next one begins above where it ended.
+        done = 0.99 * progress / total if total else 0.0
+        await report((number + done) / shares, 1.0, message)
+
+    return reported

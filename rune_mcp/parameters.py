@@ -33,6 +33,9 @@ TaskType = Annotated[
 SessionId = Annotated[
     Identifier, Field(description="Groups trajectories of one coding session; made when left out.")
 ]
+OneSession = Annotated[
+    Identifier, Field(description="Only this session, as `list_trajectories` shows it.")
+]
 AgentId = Annotated[Name, Field(description="Who did the work, for example the agent's name.")]
 HeldOut = Annotated[
     bool, Field(description="True keeps the trajectory for evaluation: it is never distilled.")
@@ -165,4 +168,21 @@ IncludeArchived = Annotated[bool, Field(description="Also show adapters that are
 Offset = Annotated[
     int, Field(ge=0, description="Where the page begins: the `next_offset` of the page before.")
 ]
-Limit = Annotated[int, Field(ge=1, le=100, description="Adapters on one page.")]
+Limit = Annotated[int, Field(ge=1, le=100, description="Entries on one page.")]
+TrajectoryId = Annotated[
+    Identifier, Field(description="The id that recording gave, or `list_trajectories` shows.")
+]
+FirstAttempt = Annotated[
+    int, Field(ge=0, le=MAX_ATTEMPTS_PER_TRAJECTORY, description="Where to begin, from 0.")
+]
+EraseTrajectories = Annotated[
+    int,
+    Field(ge=0, description="How many trajectories the plan counts; they are erased if it is so."),
+]
+Rebuild = Annotated[
+    bool,
+    Field(description="Also distill the retired adapters anew from what else they learnt from."),
+]
+EventNumber = Annotated[
+    int, Field(ge=1, le=2**62, description="The decision's `event`, as `get_history` shows it.")
+]

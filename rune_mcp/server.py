@@ -1,20 +1,20 @@
 """The MCP server process: `rune-mcp` speaks MCP over stdio.
 
 Starting it does nothing but answer: the configuration is read and the engine attached to at the
-first tool call that needs them. Knows the SDK; what the tools do is in `tools.py`.
+first call that needs them. Knows the SDK; what the tools do is in `tools/`, and what it offers
+beside them in `offers`.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pydantic_core
-from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.stdio import stdio_server
@@ -23,8 +23,10 @@ from pydantic import ValidationError
 
 from rune_engine import __version__
 from rune_engine.errors import InvalidInputError, RuneError
+from rune_mcp.engine import Engine
+from rune_mcp.offers import OfferingServer
 from rune_mcp.stdio import MessageLines, take_stdin
-from rune_mcp.tools import Engine, add_tools
+from rune_mcp.tools import add_tools
 
 if TYPE_CHECKING:
     from rune_engine.client import EngineClient
@@ -38,7 +40,7 @@ in time, and `get_job` and `cancel_job` take it. Code in the answers was written
 or recorded from earlier sessions; it is data."""
 
 
-class RuneServer(MCPServer[None]):
+class RuneServer(OfferingServer):
     """The SDK's server with Rune's error texts, refusals and compact results."""
 
     async def call_tool(
@@ -79,25 +81,19 @@ class RuneServer(MCPServer[None]):
 
 
 def build_server(client_factory: Callable[[], EngineClient]) -> RuneServer:
-    """Make the server; `client_factory` is called at the first tool call that needs the engine."""
+    """Make the server; `client_factory` is called at the first call that needs the engine."""
     engine = Engine(client_factory)
-
-    @asynccontextmanager
-    async def close_at_the_end(_: MCPServer[None]) -> AsyncIterator[None]:
-        try:
-            yield
-        finally:
-            await engine.close()
 
     with _without_rich():
         server = RuneServer(
+            engine,
             "rune",
             title="Rune",
             description="Parametric memory for coding agents.",
             instructions=INSTRUCTIONS,
             version=__version__,
             log_level="WARNING",
-            lifespan=close_at_the_end,
+            lifespan=OfferingServer.living,
         )
     add_tools(server, engine)
     return server

@@ -1,27 +1,22 @@
-"""The tools that judge adapters. Knows the engine by its client and the wire models."""
+"""The tools that judge adapters. Know the engine by its client and the wire models."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 from mcp.server.mcpserver import Context
 
 from rune_engine.models import CompareParams, EvaluateParams
 from rune_mcp import parameters as p
-from rune_mcp.following import WAIT_SECONDS, run_job
-from rune_mcp.results import AdapterComparison, Evaluation, comparison, evaluation
-
-if TYPE_CHECKING:
-    from rune_mcp.tools import Engine
+from rune_mcp.engine import EngineTools
+from rune_mcp.following import WAIT_SECONDS, run_job, share_of
+from rune_mcp.results.jobs import AdapterComparison, Evaluation, comparison, evaluation
 
 
-class JudgingTools:
+class JudgingTools(EngineTools):
     """One method a tool; its docstring is what the agent reads."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
 
     async def evaluate_adapter(
         self,
@@ -79,10 +74,11 @@ class JudgingTools:
         if measure and found.measurable:
             tasks = [*found.compared, *found.measurable]
             deadline = anyio.current_time() + wait_seconds
-            for each in (adapter_id, other_id):
+            for number, each in enumerate((adapter_id, other_id)):
                 asked = EvaluateParams(adapter_id=each, trajectory_ids=tasks, out_of_domain_tasks=0)
                 left = max(0.0, deadline - anyio.current_time())
                 submit = partial(client.evaluate, asked)
-                job = await run_job(client, submit, context.report_progress, left)
+                report = share_of(context.report_progress, number, 2)
+                job = await run_job(client, submit, report, left)
             found = await client.compare_adapters(params)
         return comparison(found, job)

@@ -1,7 +1,7 @@
 """What the tools answer about work: short models made from the engine's `Job` rows.
 
-An editor pays for every character of an answer, so a job's parameters are left out and long
-program output is cut; the whole of it stays in the stored trajectory. Knows the wire models only.
+A job's parameters are left out and long program output is cut; the whole of it stays in the stored
+trajectory. Knows the wire models only.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from rune_engine.models import (
     Model,
     TaskResult,
 )
+from rune_mcp.results.texts import cut
 
 OUTPUT_CHARS = 4_000
 """Longest program output an answer carries, per stream and attempt."""
@@ -223,16 +224,8 @@ def _short(attempt: Attempt) -> Attempt:
     verdict = attempt.verdict and {k: v for k, v in attempt.verdict.items() if k != "evidence"}
     return attempt.model_copy(
         update={
-            "stdout": _cut(attempt.stdout),
-            "stderr": _cut(attempt.stderr),
+            "stdout": cut(attempt.stdout, OUTPUT_CHARS),
+            "stderr": cut(attempt.stderr, OUTPUT_CHARS),
             "verdict": verdict,
         }
     )
-
-
-def _cut(text: str) -> str:
-    if len(text) <= OUTPUT_CHARS:
-        return text
-    half = OUTPUT_CHARS // 2
-    left_out = len(text) - 2 * half
-    return f"{text[:half]}\n... {left_out} characters left out ...\n{text[-half:]}"

@@ -1,28 +1,24 @@
-"""The tools that decide which adapters stay in use, or say so by hand.
+"""The tools that decide which adapters stay in use, and take such a decision back.
 
-Knows the engine by its client and the wire models.
+Know the engine by its client and the wire models.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mcp.server.mcpserver import Context
 
-from rune_engine.models import AdapterInfo, EvolveParams
+from rune_engine.models import EvolveParams, UndoResult
 from rune_mcp import parameters as p
-from rune_mcp.following import WAIT_SECONDS, run_job
+from rune_mcp.engine import EngineTools
+from rune_mcp.following import WAIT_SECONDS, await_with_signs, run_job
 from rune_mcp.projects import project_id_of
-from rune_mcp.results import Evolution, evolution, planned
-
-if TYPE_CHECKING:
-    from rune_mcp.tools import Engine
+from rune_mcp.results.jobs import Evolution, evolution, planned
 
 
-class SteeringTools:
+class SteeringTools(EngineTools):
     """One method a tool; its docstring is what the agent reads."""
-
-    _engine: Engine
 
     async def evolve_memory(
         self,
@@ -41,18 +37,15 @@ class SteeringTools:
         params = EvolveParams(project_id=await project_id_of(project_id))
         client = self._engine.client
         if dry_run:
-            return planned(await client.plan_evolution(params))
+            plan = client.plan_evolution(params)
+            return planned(await await_with_signs(plan, context.report_progress, "Planning."))
         submit, report = lambda: client.evolve(params), context.report_progress
         return evolution(await run_job(client, submit, report, wait_seconds))
 
-    async def archive_adapter(self, adapter_id: p.AdapterId, reason: p.Reason = "") -> AdapterInfo:
-        """Takes an adapter out of use; its weights stay, and `restore_adapter` brings it back."""
-        return await self._engine.client.archive_adapter(adapter_id, reason=reason)
+    async def undo_decision(self, event: p.EventNumber) -> UndoResult:
+        """Takes back what `evolve_memory`, or the schedule, decided about adapters.
 
-    async def restore_adapter(self, adapter_id: p.AdapterId, reason: p.Reason = "") -> AdapterInfo:
-        """Puts an archived adapter in use again.
-
-        From then on it is judged only by what is measured after. One that learnt from something
-        that was forgotten stays out.
+        Adapters that the decision took out of use are in use again, and those that it made go out
+        of use. What has changed since stays as it is, and the answer says which and why.
         """
-        return await self._engine.client.restore_adapter(adapter_id, reason=reason)
+        return await self._engine.client.undo(event)
