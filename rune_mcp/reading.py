@@ -11,6 +11,7 @@ from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 
 from rune_engine.errors import NotFoundError, RuneError
 from rune_engine.models import AdapterPage, HistoryPage, Model
+from rune_mcp.engine import Engine
 from rune_mcp.resources import Address
 from rune_mcp.results.jobs import JobReport, job_report
 from rune_mcp.results.memory import (
@@ -31,7 +32,7 @@ PAGE = 50
 FEW = 10
 
 
-async def read(client: EngineClient, address: Address) -> str:
+async def read(engine: Engine, address: Address) -> str:
     """The JSON of what `address` names.
 
     Raises:
@@ -40,9 +41,9 @@ async def read(client: EngineClient, address: Address) -> str:
     """
     try:
         if address.id is None:
-            found: Model = await _ALL[address.kind](client)
+            found: Model = await _ALL[address.kind](engine.client)
         else:
-            found = await _ONE[address.kind](client, address.id)
+            found = await _ONE[address.kind](engine.client, address.id)
     except NotFoundError as error:
         raise ResourceNotFoundError(str(error)) from error
     except RuneError as error:

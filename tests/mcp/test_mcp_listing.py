@@ -33,9 +33,26 @@ TOOLS = {
     "get_job",
     "cancel_job",
     "memory_status",
+    "list_trajectories",
+    "get_trajectory",
+    "undo_decision",
+    "show_memory",
+    "get_history",
+    "forget_memory",
 }
+DESTROY = {"cancel_job", "forget_memory"}
 CREATE = {"run_task", "distill", "evaluate_adapter", "compare_adapters", "evolve_memory"}
-READ_ONLY = {"retrieve_adapter", "list_adapters", "get_adapter", "get_job", "memory_status"}
+READ_ONLY = {
+    "retrieve_adapter",
+    "list_trajectories",
+    "get_trajectory",
+    "list_adapters",
+    "get_adapter",
+    "get_job",
+    "memory_status",
+    "show_memory",
+    "get_history",
+}
 LIMITS = ("minLength", "maxLength", "pattern", "minimum", "maximum", "exclusiveMinimum", "enum")
 HEAVY = (
     "torch", "transformers", "sqlalchemy", "sqlmodel", "fastapi", "typer", "rich", "langgraph",
@@ -55,6 +72,7 @@ async def _tools(mode: str = "auto") -> dict[str, Tool]:
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_both_protocol_eras_list_every_tool(mode: str) -> None:
     assert set(await _tools(mode)) == TOOLS
+    assert len(TOOLS) <= 20
 
 
 async def test_every_tool_has_a_title_and_says_what_it_may_do() -> None:
@@ -63,7 +81,7 @@ async def test_every_tool_has_a_title_and_says_what_it_may_do() -> None:
         assert tool.title
         assert hints is not None
         assert hints.read_only_hint is (tool.name in READ_ONLY)
-        assert hints.destructive_hint is (tool.name == "cancel_job")
+        assert hints.destructive_hint is (tool.name in DESTROY)
         assert hints.idempotent_hint is (tool.name not in CREATE)
         assert hints.open_world_hint is False
 
