@@ -103,7 +103,7 @@ class TrajectoryTools(EngineTools):
 
         The plan counts the trajectories, jobs and adapters concerned and changes nothing. With its
         number of trajectories as `erase_trajectories` they are erased, adapters that learnt from
-        them are never served again, and every file is searched for what is left of their text.
+        them go out of use for good, and every file is searched for what is left of their text.
         There is no way back but a backup. An erasure that has begun is finished even if the call
         is cancelled.
         """
