@@ -132,13 +132,13 @@ class OfferingServer(MCPServer[None]):
     async def _listen(
         self, context: RequestContext, params: SubscriptionsListenRequestParams
     ) -> Any:
-        with self._watch().listening(params.notifications.resource_subscriptions or ()):
+        async with self._watch().listening(params.notifications.resource_subscriptions or ()):
             return await self._stream(context, params)
 
     async def _subscribe(
         self, context: RequestContext, params: SubscribeRequestParams
     ) -> EmptyResult:
-        self._watch().subscribe(context, str(params.uri))
+        await self._watch().subscribe(context, str(params.uri))
         return EmptyResult()
 
     async def _unsubscribe(

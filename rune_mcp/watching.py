@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from mcp.server.connection import Connection
@@ -42,8 +42,8 @@ class Watching:
         self._following: asyncio.Task[None] | None = None
         self._cursor: ChangeCursor | None = None
 
-    @contextmanager
-    def listening(self, uris: Iterable[str]) -> Iterator[None]:
+    @asynccontextmanager
+    async def listening(self, uris: Iterable[str]) -> AsyncIterator[None]:
         """While this block runs, a stream of the 2026-07-28 era listens to `uris`.
 
         Raises:
@@ -52,14 +52,14 @@ class Watching:
         wanted = set(uris)
         _require_few(len(wanted))
         self._listened.update(wanted)
-        self._begin()
         try:
+            await self._begin()
             yield
         finally:
             self._listened.subtract(wanted)
             self._listened += Counter()  # forgets those that nobody listens to any more
 
-    def subscribe(self, context: ServerRequestContext[Any, Any], uri: str) -> None:
+    async def subscribe(self, context: ServerRequestContext[Any, Any], uri: str) -> None:
         """Subscribe a client of an older era to `uri`, until it leaves.
 
         Raises:
@@ -72,7 +72,7 @@ class Watching:
         _, uris = self._subscribed[connection]
         _require_few(len(uris | {uri}))
         uris.add(uri)
-        self._begin()
+        await self._begin()
 
     def unsubscribe(self, context: ServerRequestContext[Any, Any], uri: str) -> None:
         _, uris = self._subscribed.get(_connection_of(context.session), (None, set()))
@@ -92,23 +92,28 @@ class Watching:
         found = {uri: parse(uri) for uri in uris}
         return {uri: address for uri, address in found.items() if address is not None}
 
-    def _begin(self) -> None:
-        if self._wanted() and (self._following is None or self._following.done()):
-            self._cursor = None
+    async def _begin(self) -> None:
+        """Follow from now on: nothing that comes after this is missed."""
+        if not self._wanted() or self._is_following():
+            return
+        now = await self._look()
+        if not self._is_following():
+            self._cursor = now and now.cursor
             self._following = asyncio.create_task(self._follow())
 
+    def _is_following(self) -> bool:
+        return self._following is not None and not self._following.done()
+
     async def _follow(self) -> None:
-        missed = False
         while wanted := self._wanted():
-            changes = await self._look()
-            if changes is None:
-                missed = missed or self._cursor is None
-            else:
+            if (changes := await self._look()) is not None:
                 # What an engine did that came up since the subscription is not known.
+                missed = self._cursor is None
                 touched = [u for u, a in wanted.items() if missed or is_touched(a, changes)]
-                missed, self._cursor = False, changes.cursor
+                self._cursor = changes.cursor
                 await self._tell(touched)
             await asyncio.sleep(LOOK_SECONDS)
+        self._cursor = None
 
     async def _look(self) -> Changes | None:
         """What has changed since the last look; None while no engine answers."""
