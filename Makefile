@@ -11,7 +11,7 @@ VLLM := tests/inference/with_vllm tests/inference/test_provider_contract.py
 RUNE_VLLM_PYTHON ?= $(CURDIR)/.venv-vllm/bin/python
 # What judges the plugins: the hosts' own programs, from npm and PyPI.
 PLUGIN_TOOLS := .plugin-tools
-PLUGIN_JUDGES := @anthropic-ai/mcpb@2.1.2 @anthropic-ai/claude-code@2.1.330
+PLUGIN_JUDGES := @anthropic-ai/mcpb@2.1.2 @anthropic-ai/claude-code@2.1.330 jsdom@26.1.0
 
 .PHONY: demo test test-vllm test-plugins torture lint format plugins bench bench-training clean
 

@@ -98,7 +98,7 @@ class Watching:
             return
         now = await self._look()
         if not self._is_following():
-            self._cursor = now and now.cursor
+            self._cursor = None if now is None else now.cursor
             self._following = asyncio.create_task(self._follow())
 
     def _is_following(self) -> bool:

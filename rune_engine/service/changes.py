@@ -23,10 +23,7 @@ _NEW = (
     "SELECT created_at, id, project_id FROM {}"
     " WHERE (created_at, id) > (?, ?) ORDER BY created_at, id LIMIT ?"
 )
-_UNFINISHED = (
-    "SELECT id, revision, project_id FROM jobs"
-    " WHERE status IN ('queued', 'running') ORDER BY created_at LIMIT ?"
-)
+_UNFINISHED = "SELECT id, revision FROM jobs WHERE status = ? ORDER BY created_at LIMIT ?"
 _PROJECTS_OF_JOBS = "SELECT project_id FROM jobs WHERE id IN (SELECT value FROM json_each(?))"
 _ABOUT_ADAPTERS = ("adapter_", "fitness_", "evolution_", "consolidation_")
 _NAMES_ADAPTERS = ("archive", "archived", "stored", "restored", "adapters")
@@ -47,8 +44,7 @@ class ChangeFeed:
         events = ask(_EVENTS, [cursor.event, MOST_CHANGES])
         trajectories = ask(_NEW.format("trajectories"), [*cursor.trajectory, MOST_CHANGES])
         jobs = ask(_NEW.format("jobs"), [*cursor.job, MOST_CHANGES])
-        unfinished = ask(_UNFINISHED, [MOST_CHANGES])
-        revisions = {row[0]: row[1] for row in unfinished}
+        revisions = self._unfinished()
         moved = {id for id, revision in revisions.items() if cursor.unfinished.get(id) != revision}
         ended = cursor.unfinished.keys() - revisions.keys()
         changed_jobs = moved | ended | {row[1] for row in jobs}
@@ -75,8 +71,14 @@ class ChangeFeed:
             event=ask(_LAST_EVENT)[0][0],
             trajectory=_place(ask(_LAST.format("trajectories")), ["", ""]),
             job=_place(ask(_LAST.format("jobs")), ["", ""]),
-            unfinished={row[0]: row[1] for row in ask(_UNFINISHED, [MOST_CHANGES])},
+            unfinished=self._unfinished(),
         )
+
+    def _unfinished(self) -> dict[str, int]:
+        """The revision of every job that has not ended."""
+        ask = self._database.query
+        rows = [ask(_UNFINISHED, [status, MOST_CHANGES]) for status in ("running", "queued")]
+        return {job_id: revision for found in rows for job_id, revision in found}
 
     def _projects(self, jobs: Iterable[str]) -> set[str]:
         return {row[0] for row in self._database.query(_PROJECTS_OF_JOBS, [json.dumps([*jobs])])}

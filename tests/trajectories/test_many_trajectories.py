@@ -37,6 +37,8 @@ def test_nothing_is_sorted_or_read_through(database: Database) -> None:
         store.page(project_id="p")
         store.page(session_id=stored.session_id)
         store.page(project_id="p", session_id=stored.session_id)
+        store.listing(project_id="p")
+        store.listing(session_id=stored.session_id)
         for domain, task_type, ids in product((None, "d"), (None, "t"), (None, [stored.id])):
             store.distillable("p", domain, task_type, ids)
         store.count_distillable("p")
