@@ -75,9 +75,9 @@ class ChangeFeed:
         )
 
     def _unfinished(self) -> dict[str, int]:
-        """The revision of every job that has not ended."""
+        """The revision of every job that has not ended; one that starts meanwhile is among them."""
         ask = self._database.query
-        rows = [ask(_UNFINISHED, [status, MOST_CHANGES]) for status in ("running", "queued")]
+        rows = [ask(_UNFINISHED, [status, MOST_CHANGES]) for status in ("queued", "running")]
         return {job_id: revision for found in rows for job_id, revision in found}
 
     def _projects(self, jobs: Iterable[str]) -> set[str]:
