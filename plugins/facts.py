@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from mcp.types import ToolAnnotations
+
 from rune_engine.setup.entries import HOOK_EVENTS, HOOK_SECONDS, SERVER
+from rune_mcp import prompts, resources
 from rune_mcp.tools import TOOLS, Tools
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,10 +26,20 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool of the server: its name, and what its first sentence says."""
+    """A tool of the server: its name, what its first sentence says, and what it may do."""
 
     name: str
     description: str
+    effect: str = ""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A resource or a prompt of the server: how it is asked for, and what it is."""
+
+    name: str
+    description: str
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,7 +87,23 @@ class Facts:
 
     @cached_property
     def tools(self) -> tuple[Tool, ...]:
-        return tuple(Tool(name, _first_sentence(name)) for name in TOOLS)
+        return tuple(
+            Tool(name, _first_sentence(name), _effect(hints)) for name, (_, hints) in TOOLS.items()
+        )
+
+    @cached_property
+    def resources(self) -> tuple[Offer, ...]:
+        """The lists, and where there is one the address of one entry, after it."""
+        lists = [Offer(each.uri, each.description or "") for each in resources.resources()]
+        ones = [Offer(t.uri_template, t.description or "") for t in resources.templates()]
+        return tuple(sorted([*lists, *ones], key=lambda offer: offer.name))
+
+    @cached_property
+    def prompts(self) -> tuple[Offer, ...]:
+        return tuple(
+            Offer(each.name, each.description or "", tuple(a.name for a in each.arguments or []))
+            for each in prompts.prompts()
+        )
 
     def tool(self, name: str) -> str:
         """The name of a tool, which has to exist.
@@ -106,6 +135,12 @@ class Facts:
             "cursor://anysphere.cursor-deeplink/mcp/install"
             f"?name={self.name}&config={quote(config, safe='')}"
         )
+
+
+def _effect(hints: ToolAnnotations) -> str:
+    if hints.read_only_hint:
+        return "reads"
+    return "ends or erases" if hints.destructive_hint else "adds or changes"
 
 
 def _first_sentence(tool: str) -> str:

@@ -52,6 +52,11 @@ def judged(tmp_path: Path) -> RuneConfig:
 
 
 async def test_an_adapter_is_measured_and_two_are_compared(judged: RuneConfig) -> None:
+    reports: list[float] = []
+
+    async def note(progress: float, total: float | None, message: str | None) -> None:
+        reports.append(progress)
+
     async with in_memory(judged) as client:
         answer = await client.call_tool("evaluate_adapter", {"adapter_id": "good"})
         assert not answer.is_error, text_of(answer)
@@ -68,7 +73,8 @@ async def test_an_adapter_is_measured_and_two_are_compared(judged: RuneConfig) -
         assert known.structured_content is not None
         assert known.structured_content["result"]["difference"] is None
         assert len(known.structured_content["result"]["measurable"]) == len(NUMBERS)
-        compared = await client.call_tool("compare_adapters", both)
+        compared = await client.call_tool("compare_adapters", both, progress_callback=note)
+        assert len(reports) > 3 and reports == sorted(set(reports)) and reports[-1] <= 1.0
         assert compared.structured_content is not None, text_of(compared)
         assert compared.structured_content["result"]["difference"]["better"] == len(NUMBERS)
         assert compared.structured_content["message"].startswith("good is the better one")

@@ -104,6 +104,19 @@ async def test_descriptions_are_short_and_describe_rather_than_instruct() -> Non
         assert len(client.instructions.encode()) < 2048
 
 
+async def test_the_page_in_the_docs_lists_what_the_server_offers() -> None:
+    page = (REPOSITORY / "docs/mcp.md").read_text("utf-8")
+    listed = re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)
+    async with Client(build_server(_no_engine)) as client:
+        offered = [tool.name for tool in (await client.list_tools()).tools]
+        offered += [each.uri for each in (await client.list_resources()).resources]
+        templates = (await client.list_resource_templates()).resource_templates
+        offered += [each.uri_template for each in templates]
+        offered += [prompt.name for prompt in (await client.list_prompts()).prompts]
+    offered.remove("ui://rune/memory.html")
+    assert sorted(listed) == sorted(offered)
+
+
 @pytest.mark.parametrize(
     ("tool", "model"),
     [
