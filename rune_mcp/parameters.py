@@ -177,7 +177,11 @@ FirstAttempt = Annotated[
 ]
 EraseTrajectories = Annotated[
     int,
-    Field(ge=0, description="How many trajectories the plan counts; they are erased if it is so."),
+    Field(
+        ge=0,
+        le=2**62,
+        description="How many trajectories the plan counts; they are erased if it is so.",
+    ),
 ]
 Rebuild = Annotated[
     bool,

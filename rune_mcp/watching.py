@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import anyio
 from mcp.server.connection import Connection
 from mcp.server.context import ServerRequestContext
 from mcp.server.session import ServerSession
@@ -27,6 +28,7 @@ from rune_mcp.engine import Engine
 from rune_mcp.resources import Address, is_touched, parse
 
 LOOK_SECONDS = 1.0
+TELL_SECONDS = 5.0
 MOST_SUBSCRIPTIONS = 1_000
 """Resources that one connection, or one stream, may be subscribed to."""
 
@@ -127,7 +129,9 @@ class Watching:
             await self._bus.publish(ResourceUpdated(uri=uri))
             for session, subscribed in list(self._subscribed.values()):
                 if uri in subscribed:
-                    await session.send_resource_updated(uri)
+                    # One client that reads nothing must not keep the others waiting.
+                    with anyio.move_on_after(TELL_SECONDS):
+                        await session.send_resource_updated(uri)
 
 
 def _connection_of(session: ServerSession) -> Connection:

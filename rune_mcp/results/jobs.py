@@ -11,7 +11,6 @@ from pydantic import Field
 from rune_engine.errors import RuneError, TrainingError, from_envelope
 from rune_engine.models import (
     FINISHED,
-    Attempt,
     Comparison,
     ConsolidateResult,
     DistillResult,
@@ -25,7 +24,7 @@ from rune_engine.models import (
     Model,
     TaskResult,
 )
-from rune_mcp.results.texts import cut
+from rune_mcp.results.texts import short
 
 OUTPUT_CHARS = 4_000
 """Longest program output an answer carries, per stream and attempt."""
@@ -191,7 +190,9 @@ def _task_result(job: Job) -> TaskResult | None:
     if job.kind != "run_task" or job.result is None:
         return None
     result = TaskResult.model_validate(job.result)
-    return result.model_copy(update={"attempts": [_short(a) for a in result.attempts]})
+    return result.model_copy(
+        update={"attempts": [short(a, output=OUTPUT_CHARS) for a in result.attempts]}
+    )
 
 
 def _distill_result(job: Job) -> DistillResult | None:
@@ -217,15 +218,3 @@ def _evaluate_result(job: Job) -> EvaluateResult | None:
     if job.kind != "evaluate" or job.result is None:
         return None
     return EvaluateResult.model_validate({**job.result, "per_task": []})
-
-
-def _short(attempt: Attempt) -> Attempt:
-    """The attempt with its output cut and its verdict without evidence, which repeats both."""
-    verdict = attempt.verdict and {k: v for k, v in attempt.verdict.items() if k != "evidence"}
-    return attempt.model_copy(
-        update={
-            "stdout": cut(attempt.stdout, OUTPUT_CHARS),
-            "stderr": cut(attempt.stderr, OUTPUT_CHARS),
-            "verdict": verdict,
-        }
-    )

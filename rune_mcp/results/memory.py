@@ -26,7 +26,7 @@ from rune_engine.models import (
     Trajectory,
     TrajectorySummary,
 )
-from rune_mcp.results.texts import cut
+from rune_mcp.results.texts import cut, short
 
 ATTEMPTS_SHOWN = 8
 CODE_CHARS = 4_000
@@ -123,11 +123,11 @@ def trajectory_view(stored: StoredTrajectory, first: int = 0) -> TrajectoryView:
     """The attempts from `first` on, as far as one answer goes."""
     whole, captured = stored.trajectory, stored.captured
     shown = whole.attempts[first : first + ATTEMPTS_SHOWN]
-    short = whole.model_copy(
+    view = whole.model_copy(
         update={
             "task_description": cut(whole.task_description, CODE_CHARS),
             "test_suite": cut(whole.test_suite, CODE_CHARS),
-            "attempts": [_short(attempt) for attempt in shown],
+            "attempts": [short(each, output=OUTPUT_CHARS, code=CODE_CHARS) for each in shown],
         }
     )
     end = first + len(shown)
@@ -138,7 +138,7 @@ def trajectory_view(stored: StoredTrajectory, first: int = 0) -> TrajectoryView:
             quarantined=captured is not None and stored.source_state != "allowed",
             captured=captured,
         ),
-        trajectory=short,
+        trajectory=view,
         attempts=len(whole.attempts),
         next_attempt=end if end < len(whole.attempts) else None,
         cut_characters=sum(_lengths(whole, shown)) - sum(_lengths(whole, shown, limited=True)),
@@ -166,19 +166,6 @@ def forgetting(report: ForgetReport) -> Forgetting:
         cancelled_jobs=report.cancelled_jobs,
         adapters=report.adapters,
         proof=report.proof,
-    )
-
-
-def _short(attempt: Attempt) -> Attempt:
-    """The attempt with its texts cut and its verdict without evidence, which repeats them."""
-    verdict = attempt.verdict and {k: v for k, v in attempt.verdict.items() if k != "evidence"}
-    return attempt.model_copy(
-        update={
-            "generated_code": cut(attempt.generated_code, CODE_CHARS),
-            "stdout": cut(attempt.stdout, OUTPUT_CHARS),
-            "stderr": cut(attempt.stderr, OUTPUT_CHARS),
-            "verdict": verdict,
-        }
     )
 
 

@@ -12,10 +12,11 @@ import pytest
 from mcp import Client, MCPDeprecationWarning
 from mcp.shared.exceptions import MCPError
 from mcp.shared.uri_template import UriTemplate
-from mcp_support import WAIT_SECONDS, in_memory, scripted_config
+from mcp_support import WAIT_SECONDS, in_memory, scripted_config, until
 
 from rune_engine.client import EngineClient
 from rune_engine.config import RuneConfig
+from rune_engine.starter import is_listening
 from rune_mcp.server import build_server
 
 LISTS = {
@@ -146,10 +147,10 @@ async def test_a_subscriber_of_the_older_era_hears_until_it_unsubscribes(
     assert set(heard) == {"rune://trajectories"}
 
 
-async def test_a_subscription_neither_starts_an_engine_nor_misses_one_that_starts(
+async def test_a_subscription_starts_no_engine_misses_none_and_keeps_none_from_ending(
     tmp_path: Path,
 ) -> None:
-    config = scripted_config(tmp_path / "home")
+    config = scripted_config(tmp_path / "home", idle_seconds=3.0)
     config.home.rmdir()
     async with (
         in_memory(config) as client,
@@ -162,8 +163,12 @@ async def test_a_subscription_neither_starts_an_engine_nor_misses_one_that_start
         assert not config.home.exists()
         async with EngineClient(config) as engine:
             await engine.health()
-            assert (await anext(heard)).uri == "rune://projects"  # type: ignore[union-attr]
-            await engine.stop()
+        assert (await anext(heard)).uri == "rune://projects"  # type: ignore[union-attr]
+
+        async def has_ended() -> bool:
+            return not is_listening(config)
+
+        await until(has_ended)
 
 
 async def test_too_many_subscriptions_are_refused(rune_config: RuneConfig) -> None:
