@@ -1,4 +1,4 @@
-"""Prompts and completions: made of the user's words, names and ids, and of nothing recorded."""
+"""Prompts: made of the user's words and names of tools, and of nothing recorded."""
 
 from __future__ import annotations
 
@@ -8,15 +8,11 @@ from typing import Any
 import pytest
 from mcp import Client
 from mcp.shared.exceptions import MCPError
-from mcp.types import PromptReference, ResourceTemplateReference
-from mcp_support import in_memory
 
-from rune_engine.config import RuneConfig
 from rune_mcp.server import build_server
 from rune_mcp.tools import TOOLS
 
 PROMPTS = {"solve_with_memory", "review_memory", "record_this_session"}
-SOLVE = PromptReference(type="ref/prompt", name="solve_with_memory")
 
 
 def no_engine() -> Any:
@@ -59,33 +55,3 @@ async def test_a_prompts_wrong_arguments_are_refused(
     async with Client(build_server(no_engine)) as client:
         with pytest.raises(MCPError, match=says):
             await client.get_prompt(name, arguments)
-
-
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_ids_and_projects_are_completed(rune_config: RuneConfig, mode: str) -> None:
-    async with in_memory(rune_config, mode) as client:
-        attempts = [{"generated_code": "x = 1", "tests_passed": True}]
-        given = {"task_description": "Set x.", "attempts": attempts, "outcome": "success"}
-        stored = await client.call_tool(
-            "record_trajectory", {**given, "project_id": "github.com/acme/Shop"}
-        )
-        assert stored.structured_content is not None
-        trajectory = stored.structured_content["trajectory_id"]
-
-        async def completed(ref: Any, name: str, value: str) -> list[str]:
-            found = await client.complete(ref, {"name": name, "value": value})
-            return list(found.completion.values)
-
-        project = "github.com/acme/Shop"
-        assert await completed(SOLVE, "project_id", "gith") == [project]
-        assert await completed(SOLVE, "project_id", "shop") == [project]
-        assert await completed(SOLVE, "project_id", "nothing") == []
-        assert await completed(SOLVE, "task", "") == []
-        one = ResourceTemplateReference(
-            type="ref/resource", uri="rune://trajectories/{trajectory_id}"
-        )
-        assert await completed(one, "trajectory_id", trajectory[:6]) == [trajectory]
-        jobs = ResourceTemplateReference(type="ref/resource", uri="rune://jobs/{job_id}")
-        assert await completed(jobs, "job_id", "") == []
-        foreign = ResourceTemplateReference(type="ref/resource", uri="test://x/{project_id}")
-        assert await completed(foreign, "project_id", "") == []

@@ -1,4 +1,4 @@
-"""The memory as resources, and who is told when one has changed."""
+"""The memory as resources, who is told when one has changed, and ids completed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from mcp import Client, MCPDeprecationWarning
 from mcp.shared.exceptions import MCPError
 from mcp.shared.uri_template import UriTemplate
+from mcp.types import PromptReference, ResourceTemplateReference
 from mcp_support import WAIT_SECONDS, in_memory, scripted_config, until
 
 from rune_engine.client import EngineClient
@@ -27,6 +28,7 @@ LISTS = {
     "rune://history",
 }
 PROJECT = "github.com/acme/shop"
+SOLVE = PromptReference(type="ref/prompt", name="solve_with_memory")
 
 
 def no_engine() -> Any:
@@ -177,3 +179,31 @@ async def test_too_many_subscriptions_are_refused(rune_config: RuneConfig) -> No
         with pytest.raises(MCPError, match="At most 1000"):
             async with client.listen(resource_subscriptions=uris):
                 pass
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_ids_and_projects_are_completed(rune_config: RuneConfig, mode: str) -> None:
+    async with in_memory(rune_config, mode) as client:
+        attempts = [{"generated_code": "x = 1", "tests_passed": True}]
+        given = {"task_description": "Set x.", "attempts": attempts, "outcome": "success"}
+        stored = await client.call_tool(
+            "record_trajectory", {**given, "project_id": "gitlab.com/acme/Wares"}
+        )
+        assert stored.structured_content is not None
+        trajectory = stored.structured_content["trajectory_id"]
+
+        async def completed(ref: Any, name: str, value: str) -> list[str]:
+            found = await client.complete(ref, {"name": name, "value": value})
+            return list(found.completion.values)
+
+        project = "gitlab.com/acme/Wares"
+        assert await completed(SOLVE, "project_id", "gitl") == [project]
+        assert await completed(SOLVE, "project_id", "wares") == [project]
+        assert await completed(SOLVE, "project_id", "nothing") == []
+        assert await completed(SOLVE, "task", "") == []
+        one = ResourceTemplateReference(
+            type="ref/resource", uri="rune://trajectories/{trajectory_id}"
+        )
+        assert await completed(one, "trajectory_id", trajectory[:6]) == [trajectory]
+        foreign = ResourceTemplateReference(type="ref/resource", uri="test://x/{project_id}")
+        assert await completed(foreign, "project_id", "") == []
