@@ -32,7 +32,8 @@ test-plugins: .venv/ready $(PLUGIN_TOOLS)/ready  ## plugins and bundles in their
 	RUNE_PLUGIN_TOOLS=$(CURDIR)/$(PLUGIN_TOOLS) $(BIN)/pytest tests/plugins/with_tools
 
 conformance: .venv/ready $(CONFORMANCE_TOOLS)/ready  ## MCP's own suite, Inspector and SDKs against the server
-	RUNE_CONFORMANCE_TOOLS=$(CURDIR)/$(CONFORMANCE_TOOLS) $(BIN)/pytest $(PARALLEL) tests/conformance
+	RUNE_CONFORMANCE_TOOLS=$(CURDIR)/$(CONFORMANCE_TOOLS) $(BIN)/pytest $(PARALLEL) --dist loadfile \
+		tests/conformance
 
 test-vllm: .venv/ready $(RUNE_VLLM_PYTHON)  ## the vLLM back-end against a real server, on the CPU
 	RUNE_VLLM_PYTHON=$(RUNE_VLLM_PYTHON) $(BIN)/pytest $(VLLM)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import anyio
 from mcp.server.transport_security import TransportSecuritySettings
 
 from rune_engine.http_server import BACKLOG, http_server
@@ -29,6 +30,8 @@ MAX_BODY_BYTES = 8 * 1024 * 1024
 """Of a request; the engine takes no larger one."""
 MAX_SESSIONS = 256
 SESSION_IDLE_SECONDS = 30 * 60.0
+_END_SECONDS = 10.0
+"""For the calls in flight to take their cancellation to the engine."""
 
 
 def http_app(server: RuneServer) -> ASGIApp:
@@ -53,7 +56,8 @@ async def serve(server: RuneServer, token: str, listener: socket.socket) -> None
             waiting = asyncio.create_task(ending.wait())
             await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
-            await requests.end()
+            with anyio.move_on_after(_END_SECONDS):
+                await requests.end()
             stopping.set()
             await serving
 
@@ -67,13 +71,22 @@ def listen(listener: socket.socket) -> str:
 
 @contextmanager
 def _signalled() -> Iterator[asyncio.Event]:
-    """An event that SIGTERM and SIGINT set within the block, instead of ending the process."""
+    """An event that the first SIGTERM or SIGINT within the block sets; a second one is not waited
+    upon: it ends the process as it would any other."""
     loop = asyncio.get_running_loop()
     ending = asyncio.Event()
+
+    def let_go() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+    def end() -> None:
+        ending.set()
+        let_go()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ending.set)
+        loop.add_signal_handler(number, end)
     try:
         yield ending
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
+        let_go()
