@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from engine_support import end_engines, scripted_config
 
+from rune_engine.client import EngineClient
 from rune_engine.config import RuneConfig
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -30,11 +32,21 @@ def node_modules() -> Path:
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RuneConfig]:
-    """A home with a scripted base model, that the tests of one module share."""
-    config = scripted_config(tmp_path_factory.mktemp("conformance"))
+def config(node_modules: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RuneConfig]:
+    """A home with a scripted base model, that the tests of one module share.
+
+    Its engine is there already: the judges have clocks of their own, which a busy machine's
+    first start would run out.
+    """
+    config = scripted_config(tmp_path_factory.mktemp("conformance"), idle_seconds=600.0)
+    asyncio.run(_start_engine(config))
     yield config
     end_engines(config)
+
+
+async def _start_engine(config: RuneConfig) -> None:
+    async with EngineClient(config) as engine:
+        await engine.health()
 
 
 @pytest.fixture(scope="module")

@@ -27,8 +27,9 @@ def inspect(node: Run, node_modules: Path, server_environment: dict[str, str]) -
     ]
 
     def run(era: str, *arguments: str) -> dict[str, Any]:
-        command = ["--cli", sys.executable, "-m", "rune_mcp.server", "--protocol-era", era, *given]
-        done = node(script, *command, "--format", "json", *arguments)
+        command = ["--cli", sys.executable, "-m", "rune_mcp.server", *given]
+        settings = ("--protocol-era", era, "--connect-timeout", "100000", "--format", "json")
+        done = node(script, *command, *settings, *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         # With --strict what is not portable in a schema is told there, mere warnings too.
         assert "Issue:" not in done.stderr, done.stderr
