@@ -13,17 +13,27 @@ RUNE_VLLM_PYTHON ?= $(CURDIR)/.venv-vllm/bin/python
 PLUGIN_TOOLS := .plugin-tools
 PLUGIN_JUDGES := @anthropic-ai/mcpb@2.1.2 @anthropic-ai/claude-code@2.1.330 jsdom@26.1.0
 
-.PHONY: demo test test-vllm test-plugins torture lint format plugins bench bench-training clean
+# What judges the MCP server: programs of the MCP project, from npm, and a Node that runs them.
+CONFORMANCE_TOOLS := .conformance-tools
+CONFORMANCE_JUDGES := node@22.23.3 @modelcontextprotocol/conformance@0.2.0-alpha.12 \
+	@modelcontextprotocol/inspector@2.12.0 @modelcontextprotocol/sdk@1.32.2 \
+	@modelcontextprotocol/client@2.4.0
+
+.PHONY: demo test test-vllm test-plugins conformance torture lint format plugins bench bench-training clean
 
 demo: .venv/ready  ## teach unseen projects and measure what is remembered
 	$(BIN)/rune demo
 
 test: .venv/ready-llama  ## every test but the torture
 	$(BIN)/pytest $(PARALLEL) --dist loadfile $(TORTURE:%=--ignore=%) --ignore=tests/inference/with_vllm \
-		--ignore=tests/plugins/with_tools
+		--ignore=tests/plugins/with_tools --ignore=tests/conformance
 
 test-plugins: .venv/ready $(PLUGIN_TOOLS)/ready  ## plugins and bundles in their hosts' own programs
 	RUNE_PLUGIN_TOOLS=$(CURDIR)/$(PLUGIN_TOOLS) $(BIN)/pytest tests/plugins/with_tools
+
+conformance: .venv/ready $(CONFORMANCE_TOOLS)/ready  ## MCP's own suite, Inspector and SDKs against the server
+	RUNE_CONFORMANCE_TOOLS=$(CURDIR)/$(CONFORMANCE_TOOLS) $(BIN)/pytest $(PARALLEL) --dist loadfile \
+		tests/conformance
 
 test-vllm: .venv/ready $(RUNE_VLLM_PYTHON)  ## the vLLM back-end against a real server, on the CPU
 	RUNE_VLLM_PYTHON=$(RUNE_VLLM_PYTHON) $(BIN)/pytest $(VLLM)
@@ -71,6 +81,12 @@ $(PLUGIN_TOOLS)/ready: Makefile
 		|| echo "Without npm some of the plugins' tests are skipped."
 	touch $@
 
+$(CONFORMANCE_TOOLS)/ready: Makefile
+	mkdir -p $(CONFORMANCE_TOOLS)
+	npm install --prefix $(CONFORMANCE_TOOLS) --no-audit --no-fund --loglevel error \
+		$(CONFORMANCE_JUDGES) || echo "Without npm the conformance tests are skipped."
+	touch $@
+
 # The CPU build is a third party's; it pulls in torchvision and others built for CUDA, which do not
 # load beside its own torch.
 $(CURDIR)/.venv-vllm/bin/python:
@@ -80,4 +96,4 @@ $(CURDIR)/.venv-vllm/bin/python:
 	rm -rf .venv-vllm && mv .venv-vllm.new .venv-vllm
 
 clean:
-	rm -rf .venv .venv-vllm .venv-vllm.new $(PLUGIN_TOOLS)
+	rm -rf .venv .venv-vllm .venv-vllm.new $(PLUGIN_TOOLS) $(CONFORMANCE_TOOLS)

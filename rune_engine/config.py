@@ -327,6 +327,11 @@ class RuneConfig(BaseSettings):
         return self.home / "openai.key"
 
     @property
+    def mcp_token_path(self) -> Path:
+        """What clients of the MCP server have to show over HTTP."""
+        return self.home / "mcp.token"
+
+    @property
     def tracking_path(self) -> Path:
         """MLflow's SQLite file."""
         return self.home / "mlflow.db"

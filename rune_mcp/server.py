@@ -1,4 +1,4 @@
-"""The MCP server process: `rune-mcp` speaks MCP over stdio.
+"""The MCP server process: `rune-mcp` speaks MCP over stdio, or over HTTP where it is told to.
 
 Starting it does nothing but answer: the configuration is read and the engine attached to at the
 first call that needs them. Knows the SDK; what the tools do is in `tools/`, and what it offers
@@ -18,7 +18,8 @@ import pydantic_core
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.stdio import stdio_server
-from mcp.types import CallToolResult, InputRequiredResult, TextContent
+from mcp.shared.exceptions import MCPError
+from mcp.types import INVALID_PARAMS, CallToolResult, InputRequiredResult, TextContent
 from pydantic import ValidationError
 
 from rune_engine import __version__
@@ -69,9 +70,14 @@ class RuneServer(OfferingServer):
             await self._lowlevel_server.run(read, write, options)
 
     def _refuse_unknown(self, name: str, arguments: dict[str, Any]) -> None:
-        """The SDK drops arguments that a tool does not have; a misspelt one should not vanish."""
+        """The SDK drops arguments that a tool does not have; a misspelt one should not vanish.
+
+        A tool that is not there is the protocol's error, not the tool's.
+        """
         tool = self._tool_manager.get_tool(name)
-        known = tool.parameters["properties"] if tool else arguments
+        if tool is None:
+            raise MCPError(INVALID_PARAMS, f"Unknown tool: {name[:100]}")
+        known = tool.parameters["properties"]
         strange = sorted(arguments.keys() - known.keys())
         if strange:
             raise InvalidInputError(
@@ -100,8 +106,12 @@ def build_server(client_factory: Callable[[], EngineClient]) -> RuneServer:
 
 
 def main() -> None:
-    """Serve on stdin and stdout."""
+    """Serve on stdin and stdout; with arguments, do what they say."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    if sys.argv[1:]:
+        from rune_mcp.command import run
+
+        sys.exit(run(sys.argv[1:]))
     anyio.run(build_server(attach).run_stdio_async)
 
 

@@ -25,8 +25,8 @@ import rune_engine
 from rune_engine.config import RuneConfig, load_config
 from rune_engine.errors import RuneError
 from rune_engine.home import not_writable, open_lock, prepare_home, try_lock
+from rune_engine.http_server import BACKLOG, http_server
 from rune_engine.privacy import RedactingFormatter
-from rune_engine.service.http_server import BACKLOG, http_server
 from rune_engine.service.replacing import replace_engine
 from rune_engine.starter import EXIT_ALREADY_RUNNING, require_unix_sockets
 

@@ -1,22 +1,9 @@
-"""The key that clients of the OpenAI-compatible endpoint show: one a home, made at first use.
-
-Any process of the machine can reach a loopback port; the key is what keeps other users out. Knows
-nothing of HTTP.
-"""
+"""The key that clients of the OpenAI-compatible endpoint show. Knows nothing of HTTP."""
 
 from __future__ import annotations
 
-import os
-import secrets
-import tempfile
-from contextlib import suppress
-from pathlib import Path
-
 from rune_engine.config import RuneConfig
-from rune_engine.errors import HomeNotWritableError
-from rune_engine.home import not_writable
-
-_SHORTEST = 32
+from rune_engine.secret_file import own_secret
 
 
 def api_key(config: RuneConfig) -> str:
@@ -26,42 +13,4 @@ def api_key(config: RuneConfig) -> str:
         HomeNotWritableError: it cannot be written, or others could read it.
         DiskFullError: no space is left for it.
     """
-    path = config.openai_key_path
-    try:
-        if not path.exists():
-            _make(path)
-        return _read(path)
-    except OSError as error:
-        raise not_writable(path, error) from error
-
-
-def _make(path: Path) -> None:
-    """Write a new key in one step; of two processes at once, the first one's key is kept."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".openai-key-")  # mode 0600
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(f"rune-{secrets.token_urlsafe(32)}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(name, path)
-    finally:
-        Path(name).unlink()
-
-
-def _read(path: Path) -> str:
-    with path.open("rb") as file:
-        status = os.fstat(file.fileno())
-        key = file.read(1024).decode("ascii", "replace").strip()
-    if status.st_uid != os.getuid() or status.st_mode & 0o077:
-        raise _unusable(path, "other users may read it")
-    if len(key) < _SHORTEST or not key.isascii():
-        raise _unusable(path, "it holds no key")
-    return key
-
-
-def _unusable(path: Path, reason: str) -> HomeNotWritableError:
-    return HomeNotWritableError(
-        f"The key in {path} cannot be used: {reason}.",
-        next_step="Remove that file: a new key is made, which your clients then need.",
-    )
+    return own_secret(config.openai_key_path)

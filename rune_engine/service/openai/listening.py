@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from rune_engine.errors import PortTakenError, RuneError
+from rune_engine.errors import RuneError
+from rune_engine.http_server import BACKLOG, LOOPBACK, http_server, loopback_socket
 from rune_engine.models import OpenAIStatus
 from rune_engine.service.engine import Engine
-from rune_engine.service.http_server import BACKLOG, http_server
 from rune_engine.service.openai.key import api_key
 
 log = logging.getLogger(__name__)
 
-LOOPBACK = "127.0.0.1"
+_NEXT_STEP = "Choose another port: `rune serve --port`, or openai_port in config.toml."
 
 
 @asynccontextmanager
@@ -31,7 +30,7 @@ async def openai_server(engine: Engine, stopping: asyncio.Event) -> AsyncIterato
         return
     try:
         key = api_key(engine.config)
-        listener = _bound(port)
+        listener = loopback_socket(port, _NEXT_STEP)
     except RuneError as error:
         log.error("The OpenAI endpoint is not served: %s", error)
         yield OpenAIStatus(base_url=None, detail=str(error))
@@ -49,19 +48,3 @@ async def openai_server(engine: Engine, stopping: asyncio.Event) -> AsyncIterato
         finally:
             stopping.set()
             await serving
-
-
-def _bound(port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        # A port whose last connections are not quite gone yet is free.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((LOOPBACK, port))
-        listener.setblocking(False)
-    except OSError as error:
-        listener.close()
-        raise PortTakenError(
-            f"Port {port} of {LOOPBACK} cannot be listened on: {error.strerror or error}.",
-            next_step="Choose another port: `rune serve --port`, or openai_port in config.toml.",
-        ) from error
-    return listener
