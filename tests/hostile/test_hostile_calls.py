@@ -1,0 +1,121 @@
+"""Whatever is sent to the server: it refuses in words or does as it is asked, and nothing breaks.
+
+`RUNE_HOSTILE_CALLS` is how many calls are made, drawn anew each time above the usual number; `make
+torture` makes ten thousand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from engine_support import end_engines
+from hostile_values import JUNK, TEXTS, Arguments, addresses, hostile_text, name
+from house import Home, House, Visitor, left_behind
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from mcp.types import ListToolsResult
+
+from rune_engine.client import EngineClient
+
+CALLS = int(os.environ.get("RUNE_HOSTILE_CALLS", "400"))
+AT_ONCE = 10
+Call = Callable[[House], Coroutine[Any, Any, None]]
+
+
+def test_no_hostile_call_breaks_the_server_or_the_engine_or_writes_outside_the_home(
+    home: Home, visitor: Visitor, capfd: Any
+) -> None:
+    house = visitor.house
+    made_up = visitor.run(calls_of(house, home.known))
+
+    @settings(
+        max_examples=-(-CALLS // AT_ONCE),
+        database=None,
+        deadline=None,
+        derandomize=CALLS <= 400,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.lists(made_up, min_size=AT_ONCE, max_size=AT_ONCE))
+    def make(batch: list[Call]) -> None:
+        visitor.run(all_of(house, batch))
+
+    make()
+    visitor.run(house.is_well())
+    assert house.calls >= CALLS
+    assert house.refused > house.calls / 4  # most of it is hostile indeed
+    assert house.refused < house.calls  # and some of it gets through
+    visitor.run(nothing_runs(house))
+    end_engines(home.config)
+    assert home.writes.read_text() == ""
+    left_behind(home.config, home.outside, home.before)
+
+
+async def all_of(house: House, batch: list[Call]) -> None:
+    for call in batch:
+        await call(house)
+
+
+async def nothing_runs(house: House) -> None:
+    """Stop the engine as its user would, so that what it held open is closed."""
+    async with EngineClient(house.config) as client:
+        for job in house.jobs:
+            assert (await client.get_job(job)).status != "queued"
+        await client.stop()
+
+
+async def calls_of(house: House, known: list[str]) -> st.SearchStrategy[Call]:
+    """Calls of everything that the server lists, and of things that it does not have."""
+    tools = await house.client.list_tools()
+    kinds = [tool_calls(tools, known), st.builds(_tool, name, JUNK)]
+    weights = [12, 1]
+    templates = [t.uri_template for t in (await house.client.list_resource_templates()).resource_templates]
+    fixed = [str(resource.uri) for resource in (await house.client.list_resources()).resources]
+    kinds.append(st.builds(_resource, st.one_of(addresses([*templates, *fixed]), hostile_text)))
+    prompts = {prompt.name: prompt for prompt in (await house.client.list_prompts()).prompts}
+    words = st.one_of(st.sampled_from(known), hostile_text)
+    said = {
+        each: [argument.name for argument in prompt.arguments or ()] for each, prompt in prompts.items()
+    }
+    kinds += [st.builds(_prompt, st.just(each), _some(names, words)) for each, names in said.items()]
+    kinds.append(st.builds(_prompt, name, st.dictionaries(name, words, max_size=3)))
+    targets = [*(("prompt", each) for each in said), *(("resource", each) for each in templates)]
+    names = sorted({each for names in said.values() for each in names}) or ["project_id"]
+    of = st.one_of(
+        st.sampled_from([*targets, ("prompt", "nobody")]),
+        st.tuples(st.sampled_from(("prompt", "resource")), hostile_text),
+    )
+    kinds.append(st.builds(_complete, of, st.one_of(st.sampled_from(names), name), words))
+    return st.one_of(*[kinds[0]] * 6, *kinds)
+
+
+def tool_calls(tools: ListToolsResult, known: list[str]) -> st.SearchStrategy[Call]:
+    return st.one_of(
+        [
+            st.builds(_tool, st.just(tool.name), Arguments(tool.input_schema, known).strategy())
+            for tool in tools.tools
+        ]
+    )
+
+
+def _some(names: list[str], words: st.SearchStrategy[str]) -> st.SearchStrategy[dict[str, str]]:
+    return st.fixed_dictionaries({}, optional=dict.fromkeys(names, words))
+
+
+def _tool(called: str, arguments: dict[str, Any]) -> Call:
+    return lambda house: house.tool(called, arguments)
+
+
+def _resource(address: str) -> Call:
+    return lambda house: house.resource(address)
+
+
+def _prompt(called: str, arguments: dict[str, str]) -> Call:
+    return lambda house: house.prompt(called, arguments)
+
+
+def _complete(of: tuple[str, str], argument: str, value: str) -> Call:
+    return lambda house: house.complete(of, {"name": argument, "value": value})
