@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from engine_support import end_engines
-from hostile_values import JUNK, TEXTS, Arguments, addresses, hostile_text, name
+from hostile_values import JUNK, Arguments, addresses, spelled
 from house import Home, House, Visitor, left_behind
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -70,25 +70,24 @@ async def nothing_runs(house: House) -> None:
 async def calls_of(house: House, known: list[str]) -> st.SearchStrategy[Call]:
     """Calls of everything that the server lists, and of things that it does not have."""
     tools = await house.client.list_tools()
-    kinds = [tool_calls(tools, known), st.builds(_tool, name, JUNK)]
-    weights = [12, 1]
+    kinds = [tool_calls(tools, known), st.builds(_tool, spelled, JUNK)]
     templates = [t.uri_template for t in (await house.client.list_resource_templates()).resource_templates]
     fixed = [str(resource.uri) for resource in (await house.client.list_resources()).resources]
-    kinds.append(st.builds(_resource, st.one_of(addresses([*templates, *fixed]), hostile_text)))
+    kinds.append(st.builds(_resource, st.one_of(addresses([*templates, *fixed]), spelled)))
     prompts = {prompt.name: prompt for prompt in (await house.client.list_prompts()).prompts}
-    words = st.one_of(st.sampled_from(known), hostile_text)
+    words = st.one_of(st.sampled_from(known), spelled)
     said = {
         each: [argument.name for argument in prompt.arguments or ()] for each, prompt in prompts.items()
     }
     kinds += [st.builds(_prompt, st.just(each), _some(names, words)) for each, names in said.items()]
-    kinds.append(st.builds(_prompt, name, st.dictionaries(name, words, max_size=3)))
+    kinds.append(st.builds(_prompt, spelled, st.dictionaries(spelled, words, max_size=3)))
     targets = [*(("prompt", each) for each in said), *(("resource", each) for each in templates)]
     names = sorted({each for names in said.values() for each in names}) or ["project_id"]
     of = st.one_of(
         st.sampled_from([*targets, ("prompt", "nobody")]),
-        st.tuples(st.sampled_from(("prompt", "resource")), hostile_text),
+        st.tuples(st.sampled_from(("prompt", "resource")), spelled),
     )
-    kinds.append(st.builds(_complete, of, st.one_of(st.sampled_from(names), name), words))
+    kinds.append(st.builds(_complete, of, st.one_of(st.sampled_from(names), spelled), words))
     return st.one_of(*[kinds[0]] * 6, *kinds)
 
 
