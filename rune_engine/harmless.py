@@ -1,7 +1,7 @@
 """Text from anywhere as text that is only read: no terminal and no reader obeys any of it.
 
 Escape sequences, control characters, halves of surrogate pairs and characters that turn the
-direction of writing are spelled out, as JSON would (`\\u001b`). Knows nothing of where text is shown.
+direction of writing are spelled out, as JSON would (`\\u001b`). Knows no terminal.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pydantic_core
 from mcp.server import MCPServer
-from mcp.server.mcpserver import Context
 from mcp.server.lowlevel.helper_types import ReadResourceContents
+from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ResourceError, ToolError
 from mcp.server.stdio import stdio_server
 from mcp.types import CallToolResult, GetPromptResult, InputRequiredResult, TextContent
@@ -91,7 +91,9 @@ class RuneServer(MCPServer[None]):
         """The SDK drops arguments that a tool does not have; a misspelt one should not vanish."""
         tool = self._tool_manager.get_tool(name)
         if tool is None:
-            raise refusals.unknown_tool(name, [tool.name for tool in self._tool_manager.list_tools()])
+            raise refusals.unknown_tool(
+                name, [tool.name for tool in self._tool_manager.list_tools()]
+            )
         known = tool.parameters["properties"]
         if strange := sorted(arguments.keys() - known.keys()):
             raise refusals.unknown_parameters(name, strange, known)

@@ -99,7 +99,7 @@ class Engine:
         self.jobs = JobStore(database)
         self.forgetting = Forgetting(database, config)
         self.providers = ProviderPool(config)
-        self.sandbox = Sandbox(config.sandbox)
+        self.sandbox = Sandbox(config.sandbox, hidden=config.home)
         self.activity = Activity()
         self.lease = AcceleratorLease(self.providers, self.events, config.exclusive)
         work = work_of(

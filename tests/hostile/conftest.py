@@ -1,4 +1,4 @@
-"""One home for all hostile calls of a module, and a way to make them from tests that do not wait."""
+"""One home for all hostile calls of a module, and a way to call from tests that do not wait."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 
 @pytest.fixture(scope="module")
 def visitor(home: Home) -> Iterator[Visitor]:
-    with start_blocking_portal() as portal:
-        with portal.wrap_async_context_manager(houses.in_memory(home.config)) as client:
-            house = houses.House(home.config, home.outside, client)
-            yield Visitor(house, lambda work: _await(portal, work))
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(houses.in_memory(home.config)) as client,
+    ):
+        house = houses.House(home.config, home.outside, client)
+        yield Visitor(house, lambda work: _await(portal, work))
 
 
 def _await(portal: BlockingPortal, work: Coroutine[Any, Any, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""What nobody should send, and how it is put into a tool's arguments: strategies from its schema."""
+"""What nobody should send, and how it gets into a tool's arguments: strategies of its schema."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ TRAVERSALS = (
     "\\\\server\\share",
     "file:///etc/passwd",
     "/proc/self/environ",
+    "/proc/kmsg",
+    "/proc/self/mem",
+    "scripted:/proc/kmsg",
     "/dev/zero",
     "/dev/stdin",
     "scripted:/etc/passwd",
@@ -200,19 +203,25 @@ class Arguments:
         return None
 
     def _text(self, schema: dict[str, Any]) -> st.SearchStrategy[str]:
-        plain = st.sampled_from([*self._known, "general", "x = 1\n", "assert True\n", "right at once"])
+        plain = st.sampled_from(
+            [*self._known, "general", "x = 1\n", "assert True\n", "Add two numbers"]
+        )
         return st.one_of(plain, plain, hostile_text)
 
     def _array(self, schema: dict[str, Any]) -> st.SearchStrategy[list[Any]]:
         items = schema.get("items")
-        return st.lists(self.valid(items if isinstance(items, dict) else {}), min_size=1, max_size=3)
+        return st.lists(
+            self.valid(items if isinstance(items, dict) else {}), min_size=1, max_size=3
+        )
 
     def _object(self, schema: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
         properties = schema.get("properties", {})
         required = set(schema.get("required", ()))
         return st.fixed_dictionaries(
             {key: self.valid(each) for key, each in properties.items() if key in required},
-            optional={key: self.valid(each) for key, each in properties.items() if key not in required},
+            optional={
+                key: self.valid(each) for key, each in properties.items() if key not in required
+            },
         )
 
 
@@ -248,7 +257,10 @@ def addresses(templates: Sequence[str]) -> st.SearchStrategy[str]:
         "rune://adapters/{adapter_id}",
     ]
     parts = st.one_of(spelled.map(lambda text: quote(text, safe="")), spelled)
-    filled = [st.builds(_fill, st.just(template), st.lists(parts, min_size=4, max_size=4)) for template in templates]
+    filled = [
+        st.builds(_fill, st.just(template), st.lists(parts, min_size=4, max_size=4))
+        for template in templates
+    ]
     return st.one_of(st.sampled_from(fixed), *filled)
 
 

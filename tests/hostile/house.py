@@ -36,13 +36,13 @@ WAIT_SECONDS = 100.0
 """Bound of one call; nothing here takes so long unless it hangs."""
 
 INNER = re.compile(
-    r"Traceback|\bFile \"|site-packages|\.py\b.{0,3}\bline \d|<class '|object at 0x|pydantic|sqlite3\."
-    r"|Internal server error|failed over|please report|" + re.escape(str(REPOSITORY))
+    r"Traceback|\bFile \"|site-packages|\.py\b.{0,3}\bline \d|<class '|object at 0x|pydantic"
+    r"|sqlite3\.|Internal server error|failed over|please report|" + re.escape(str(REPOSITORY))
 )
 """What no client may be shown: where our code is, and how it failed."""
 ADVICE = re.compile(
     r"\b(?:Add|Correct|Send|Give|Use|Look|See|Name|Wait|Run|Read|Record|List|Choose|Try|Remove|Write"
-    r"|Make|Ask|Call|Allow|Cancel|Restore|Distill|Start|Install|Leave|Set|Pull|Shorten|Take"
+    r"|Make|Pass|Ask|Call|Allow|Cancel|Restore|Distill|Start|Install|Leave|Set|Pull|Shorten|Take"
     r"|parameters are|Known are|are known|They are|It is|It has)\b"
 )
 """Words in which a refusal says what to do next, or what there is instead."""
@@ -122,7 +122,7 @@ class House:
         await self._bounded(self.client.complete(reference, argument))
 
     async def _bounded(self, call: Any) -> Any:
-        """What a call answers; None when the protocol itself refused it, in words that are checked."""
+        """What a call answers; None when the protocol itself refused it, in checked words."""
         self.calls += 1
         try:
             async with asyncio.timeout(WAIT_SECONDS):
@@ -160,8 +160,8 @@ def _impatient(arguments: dict[str, Any]) -> dict[str, Any]:
 @contextmanager
 def watched_home(folder: Path, environ: Any) -> Iterator[tuple[RuneConfig, Path, Path]]:
     """A home with a life behind it, the files outside it, and the log of writes outside it."""
-    outside, scratch = folder / "outside", folder / "scratch"
-    for each in (outside, scratch):
+    outside, scratch, person = (folder / name for name in ("outside", "scratch", "person"))
+    for each in (outside, scratch, person):
         each.mkdir()
     for number, name in enumerate(("secret.txt", "suite.jsonl", "model.gguf")):
         (outside / name).write_text(f"outside {number}\n")
@@ -170,9 +170,10 @@ def watched_home(folder: Path, environ: Any) -> Iterator[tuple[RuneConfig, Path,
     log = folder / "writes.log"
     log.touch()
     environ("RUNE_TEST_WRITES", str(log))
-    environ("RUNE_TEST_WRITABLE", os.pathsep.join((str(config.home), "/dev", "/proc/self")))
+    own = (config.home, scratch / "rune-box-", person / ".rune-probe-", "/dev/null", "/proc/self")
+    environ("RUNE_TEST_WRITABLE", os.pathsep.join(map(str, own)))
     environ("TMPDIR", str(scratch))
-    environ("HOME", str(outside))
+    environ("HOME", str(person))
     watched = str(HERE / "watched")
     environ("PYTHONPATH", os.pathsep.join((watched, str(REPOSITORY))))
     try:
@@ -198,7 +199,8 @@ def furnish(config: RuneConfig, outside: Path) -> list[str]:
 def left_behind(config: RuneConfig, outside: Path, before: dict[str, tuple[int, int]]) -> None:
     """Nothing outside was touched, and the doctor finds nothing wrong with what is inside."""
     assert state_of(outside) == before
-    assert not list((outside.parent / "scratch").iterdir())
+    for emptied in ("scratch", "person"):
+        assert not list((outside.parent / emptied).iterdir())
     report = examine(config)
     assert not report.findings, report.findings
 

@@ -6,14 +6,14 @@ torture` makes ten thousand.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import pytest
 from engine_support import end_engines
 from hostile_values import JUNK, Arguments, addresses, spelled
-from house import Home, House, Visitor, left_behind
+from house import Home, House, Visitor, check_refusal, left_behind
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from mcp.types import ListToolsResult
@@ -25,8 +25,46 @@ AT_ONCE = 10
 Call = Callable[[House], Coroutine[Any, Any, None]]
 
 
+FILES = [
+    (
+        "run_task",
+        {"task_description": "Add two numbers", "base_model": "scripted:{outside}/secret.txt"},
+    ),
+    ("run_task", {"task_description": "Add two numbers", "base_model": "scripted:/proc/kmsg"}),
+    ("retrieve_adapter", {"project_id": "shop", "base_model": "scripted:{outside}/fifo"}),
+    ("evaluate_adapter", {"adapter_id": "good", "suite": "{outside}/secret.txt"}),
+    ("evaluate_adapter", {"adapter_id": "good", "suite": "{outside}/fifo"}),
+    ("evaluate_adapter", {"adapter_id": "good", "suite": "/proc/kmsg"}),
+    ("evaluate_adapter", {"adapter_id": "good", "suite": "/dev/zero"}),
+    (
+        "run_task",
+        {"task_description": "Add two numbers", "test_suite": "assert 1", "workspace": "{home}"},
+    ),
+    (
+        "run_task",
+        {"task_description": "Add two numbers", "test_suite": "assert 1", "workspace": "/"},
+    ),
+    ("retrieve_adapter", {"project_id": "{outside}/fifo"}),
+]
+
+
+def test_a_file_that_is_none_is_refused_at_once_and_no_word_of_another_is_told(
+    home: Home, visitor: Visitor
+) -> None:
+    places = {"outside": str(home.outside), "home": str(home.config.home)}
+    for tool, given_arguments in FILES:
+        arguments = {key: text.format(**places) for key, text in given_arguments.items()}
+        answer = visitor.run(visitor.house.client.call_tool(tool, arguments))
+        text = answer.content[0].text
+        assert answer.is_error, (tool, arguments, text)
+        check_refusal(tool, text)
+        assert "outside 0" not in text
+    assert home.writes.read_text() == ""
+
+
+@pytest.mark.timeout(1800)
 def test_no_hostile_call_breaks_the_server_or_the_engine_or_writes_outside_the_home(
-    home: Home, visitor: Visitor, capfd: Any
+    home: Home, visitor: Visitor
 ) -> None:
     house = visitor.house
     made_up = visitor.run(calls_of(house, home.known))
@@ -71,15 +109,20 @@ async def calls_of(house: House, known: list[str]) -> st.SearchStrategy[Call]:
     """Calls of everything that the server lists, and of things that it does not have."""
     tools = await house.client.list_tools()
     kinds = [tool_calls(tools, known), st.builds(_tool, spelled, JUNK)]
-    templates = [t.uri_template for t in (await house.client.list_resource_templates()).resource_templates]
+    templates = [
+        t.uri_template for t in (await house.client.list_resource_templates()).resource_templates
+    ]
     fixed = [str(resource.uri) for resource in (await house.client.list_resources()).resources]
     kinds.append(st.builds(_resource, st.one_of(addresses([*templates, *fixed]), spelled)))
     prompts = {prompt.name: prompt for prompt in (await house.client.list_prompts()).prompts}
     words = st.one_of(st.sampled_from(known), spelled)
     said = {
-        each: [argument.name for argument in prompt.arguments or ()] for each, prompt in prompts.items()
+        each: [argument.name for argument in prompt.arguments or ()]
+        for each, prompt in prompts.items()
     }
-    kinds += [st.builds(_prompt, st.just(each), _some(names, words)) for each, names in said.items()]
+    kinds += [
+        st.builds(_prompt, st.just(each), _some(names, words)) for each, names in said.items()
+    ]
     kinds.append(st.builds(_prompt, spelled, st.dictionaries(spelled, words, max_size=3)))
     targets = [*(("prompt", each) for each in said), *(("resource", each) for each in templates)]
     names = sorted({each for names in said.values() for each in names}) or ["project_id"]

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from hostile_values import TEXTS, hostile, nested
+import pytest
+from hostile_values import TEXTS, hostile
 from house import INNER, WAIT_SECONDS, Home, as_json, left_behind
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -39,7 +40,12 @@ METHODS = (
     "__init__",
     "",
 )
-DEEP = b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":' + b'{"a":' * 50_000 + b"1" + b"}" * 50_001
+DEEP = (
+    b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":'
+    + b'{"a":' * 50_000
+    + b"1"
+    + b"}" * 50_001
+)
 FIXED = (
     b"",
     b"\xff\xfe\x00\x00",
@@ -85,7 +91,9 @@ class Wire:
         """Ask, and read everything up to the answer."""
         self._asked += 1
         number = f"ours-{self._asked}"
-        await self.send(as_json({"jsonrpc": "2.0", "id": number, "method": method, "params": params}))
+        await self.send(
+            as_json({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
+        )
         assert self._process.stdout is not None
         async with asyncio.timeout(WAIT_SECONDS):
             while True:
@@ -111,7 +119,11 @@ async def wire(home: Home) -> AsyncIterator[Wire]:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
-        env={**os.environ, "RUNE_HOME": str(home.config.home), "RUNE_BASE_MODEL": home.config.base_model},
+        env={
+            **os.environ,
+            "RUNE_HOME": str(home.config.home),
+            "RUNE_BASE_MODEL": home.config.base_model,
+        },
         limit=2**26,
     )
     try:
@@ -167,10 +179,12 @@ messages = st.fixed_dictionaries(
 )
 lines = st.one_of(
     st.sampled_from(FIXED),
-    *[st.builds(mutilated, messages, st.floats(0, 1), st.sampled_from(TEXTS), st.integers(0, 4))] * 8,
+    *[st.builds(mutilated, messages, st.floats(0, 1), st.sampled_from(TEXTS), st.integers(0, 4))]
+    * 8,
 )
 
 
+@pytest.mark.timeout(900)
 def test_no_line_on_stdin_ends_the_server_or_makes_it_tell_of_its_insides(home: Home) -> None:
     batches: list[list[bytes]] = [list(FIXED)]
 

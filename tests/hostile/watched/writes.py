@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _NAMED = {
@@ -32,10 +33,10 @@ def watch(is_on: Callable[[], bool] = lambda: True) -> None:
     """Report from now on, while `is_on()`; a hook cannot be taken off again."""
     log = os.open(os.environ["RUNE_TEST_WRITES"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     named = os.environ["RUNE_TEST_WRITABLE"].split(os.pathsep)
-    writable = tuple(os.path.realpath(folder) + "/" for folder in named)
+    writable = tuple(os.path.realpath(each) + ("" if each[-1] == "-" else "/") for each in named)
 
     def hook(event: str, args: tuple[object, ...]) -> None:
-        if event != "open" and event not in _NAMED or not is_on():
+        if (event != "open" and event not in _NAMED) or not is_on():
             return
         for path in _changed(event, args):
             if not f"{path}/".startswith(writable):
@@ -61,7 +62,7 @@ def _changed(event: str, args: tuple[object, ...]) -> Iterator[str]:
             text = os.fsdecode(one)
             if text not in ("", ":memory:") and "\0" not in text:
                 text = text.removeprefix("file:").partition("?")[0]
-                yield os.path.realpath(os.path.join(beside, text))
+                yield os.path.realpath(f"{beside}/{text}" if beside and text[0] != "/" else text)
 
 
 def _folder_of(args: tuple[object, ...]) -> str:
@@ -69,7 +70,7 @@ def _folder_of(args: tuple[object, ...]) -> str:
     last = args[-1]
     if isinstance(last, int) and not isinstance(last, bool) and last > 2 and len(args) > 1:
         try:
-            return os.readlink(f"/proc/self/fd/{last}")
+            return str(Path(f"/proc/self/fd/{last}").readlink())
         except OSError:
             pass
     return ""
