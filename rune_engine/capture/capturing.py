@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -36,6 +34,7 @@ from rune_engine.models import (
     TrajectoryDraft,
 )
 from rune_engine.privacy import redact
+from rune_engine.rates import PerMinute
 from rune_engine.trajectories import TrajectoryStore
 
 LONGEST_CALL_SECONDS = 3600.0
@@ -81,7 +80,7 @@ class Capturing:
         self._sources = sources
         self._on_stored = on_stored
         self.provenance = ProvenanceStore(database)
-        self._limit = _Limit(self._config.max_per_minute)
+        self._limit = PerMinute(self._config.max_per_minute)
 
     def import_path(self, params: CaptureParams) -> CaptureReport:
         """Read what a user named; that they named it allows it, unless they forbade the source.
@@ -177,23 +176,6 @@ class Capturing:
         if not duplicate:
             self._on_stored()
         return trajectory.id, duplicate
-
-
-class _Limit:
-    """So many in a minute, however many ask."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._times: deque[float] = deque()
-
-    def admits(self) -> bool:
-        now = time.monotonic()
-        while self._times and self._times[0] < now - 60:
-            self._times.popleft()
-        if len(self._times) >= self._most:
-            return False
-        self._times.append(now)
-        return True
 
 
 def state_of(path: Path) -> Cursor:
