@@ -8,6 +8,7 @@ it for anything but what was done. Knows no clock but the limit's, and follows n
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from rune_engine.capture.importers import Importer, detect, importer_of
 from rune_engine.capture.places import Places
 from rune_engine.capture.provenance import Cursor, Origin, ProvenanceStore
 from rune_engine.capture.sources import Sources
-from rune_engine.capture.steps import Session
+from rune_engine.capture.steps import Reading, Session
 from rune_engine.capture.tasks import Task, clean, tasks_of
 from rune_engine.config import RuneConfig
 from rune_engine.database import Database
@@ -36,6 +37,8 @@ from rune_engine.models import (
 from rune_engine.privacy import redact
 from rune_engine.rates import PerMinute
 from rune_engine.trajectories import TrajectoryStore
+
+log = logging.getLogger(__name__)
 
 LONGEST_CALL_SECONDS = 3600.0
 """A tool that has not answered for so long never will."""
@@ -104,7 +107,7 @@ class Capturing:
         before = state_of(path)
         if before.size > self._config.max_file_bytes:
             read_bytes(path, self._config.max_file_bytes)
-        reading = importer.read(path)
+        reading = _read(path, importer)
         places, tasks, every_final = Places(), list[CapturedTask](), True
         for session in reading.sessions:
             final = look.final or session.ended or look.still_seconds >= self._rest(session)
@@ -196,6 +199,25 @@ def state_of(path: Path) -> Cursor:
         ) from error
     newest = max((status.st_mtime_ns for status in found), default=0)
     return Cursor(sum(status.st_size for status in found), newest)
+
+
+def _read(path: Path, importer: Importer) -> Reading:
+    """What an importer makes of a file; where it fails itself, the file costs no other.
+
+    Raises:
+        InvalidInputError: it cannot be read.
+    """
+    try:
+        return importer.read(path)
+    except InvalidInputError:
+        raise
+    except Exception as error:
+        log.warning("The importer of %s failed", importer.agent, exc_info=error)
+        raise InvalidInputError(
+            f"{str(path)[:300]} cannot be understood: the importer of {importer.agent} failed over"
+            f" it ({type(error).__name__}).",
+            next_step="This is a defect of the importer; please report it.",
+        ) from error
 
 
 def session_id_of(source: str, session: Session) -> str:

@@ -19,7 +19,6 @@ from rune_engine.models import Model
 _Result = TypeVar("_Result")
 
 
-
 class Terminal(Console):
     """A console on which recorded text is read, not obeyed.
 
