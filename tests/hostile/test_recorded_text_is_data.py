@@ -17,7 +17,7 @@ from rune_engine.cli import session
 from rune_engine.cli.capture import _print_status
 from rune_engine.client import EngineClient
 from rune_engine.config import RuneConfig
-from rune_engine.errors import RateLimitedError
+from rune_engine.errors import RateLimitedError, TrajectoryNotFoundError
 from rune_engine.harmless import harmless, one_line
 from rune_engine.models import CaptureParams, SteeringParams
 
@@ -141,6 +141,28 @@ async def test_a_session_of_a_source_that_is_not_allowed_teaches_nothing_and_is_
         assert came_from.path == str(dropped)
         _print_status(await client.capture_status(), as_json=False)
         assert not OBEYED & set(capsys.readouterr().out)
+
+
+async def test_every_trajectory_says_where_it_came_from(
+    home: RuneConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with in_memory(home) as client, EngineClient(home) as engine:
+        arguments = {
+            "project_id": "origins",
+            "task_description": "Set x.",
+            "attempts": [{"generated_code": "x = 1\n"}],
+            "outcome": "unknown",
+            "agent_id": "some-editor",
+        }
+        answer = await client.call_tool("record_trajectory", arguments)
+        assert answer.structured_content is not None
+        recorded = await engine.provenance(answer.structured_content["trajectory_id"])
+        assert (recorded.source, recorded.agent) == ("recorded", "some-editor")
+        assert (recorded.captured_by, recorded.path) == (None, "")
+        session.print_fields(recorded)
+        assert "some-editor" in capsys.readouterr().out
+        with pytest.raises(TrajectoryNotFoundError):
+            await engine.provenance("nobody")
 
 
 async def test_more_in_a_minute_than_there_may_be_is_refused_and_says_so(home: RuneConfig) -> None:
