@@ -10,6 +10,8 @@ import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from house import Home, Visitor
 
+from rune_engine.starter import start_engine
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
@@ -17,6 +19,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         folder = tmp_path_factory.mktemp("hostile")
         with houses.watched_home(folder, patch.setenv) as (config, outside, writes):
             known = houses.furnish(config, outside)
+            start_engine(config, seconds=houses.WAIT_SECONDS)
             yield Home(config, outside, known, writes, houses.state_of(outside))
 
 
