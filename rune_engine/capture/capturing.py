@@ -107,13 +107,13 @@ class Capturing:
         before = state_of(path)
         if before.size > self._config.max_file_bytes:
             read_bytes(path, self._config.max_file_bytes)
-        reading = _read(path, importer)
+        reading, found = _read(path, importer)
         places, tasks, every_final = Places(), list[CapturedTask](), True
-        for session in reading.sessions:
+        for session, told in zip(reading.sessions, found, strict=True):
             final = look.final or session.ended or look.still_seconds >= self._rest(session)
             every_final = every_final and final
             origin = _origin(session, importer.agent, path, look.captured_by)
-            for task in tasks_of(session):
+            for task in told:
                 task = replace(task, closed=task.closed or final)
                 tasks.append(self._take(task, session, origin, look, places))
         taken = every_final and all(task.status != "deferred" for task in tasks)
@@ -201,14 +201,15 @@ def state_of(path: Path) -> Cursor:
     return Cursor(sum(status.st_size for status in found), newest)
 
 
-def _read(path: Path, importer: Importer) -> Reading:
-    """What an importer makes of a file; where it fails itself, the file costs no other.
+def _read(path: Path, importer: Importer) -> tuple[Reading, list[list[Task]]]:
+    """What an importer makes of a file, and each session's tasks; if it fails, no other file does.
 
     Raises:
         InvalidInputError: it cannot be read.
     """
     try:
-        return importer.read(path)
+        reading = importer.read(path)
+        return reading, [tasks_of(session) for session in reading.sessions]
     except InvalidInputError:
         raise
     except Exception as error:
