@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedMod
 from rune_engine.extras import require
 from rune_engine.models import AdapterMethod
 from trainers import packed
+from trainers.precision import computed_in
 from trainers.settings import SMALL, DirectSettings
 
 QUANTISED = frozenset({"qlora", "qdora"})
@@ -22,13 +23,13 @@ QUANTISED = frozenset({"qlora", "qdora"})
 
 
 def load_base(path: str, device: str, method: AdapterMethod = "lora") -> PreTrainedModel:
-    """The frozen base model: bfloat16, or 4-bit NormalFloat with doubly quantised scales.
+    """The frozen base model, as precise as is fast here, or in 4-bit NormalFloat, scales too.
 
     Raises:
         MissingExtraError: `method` needs bitsandbytes, which is not installed.
     """
     quantised = method in QUANTISED
-    dtype = _beside_quantised(device) if quantised else torch.bfloat16
+    dtype = computed_in(device, SMALL, packs=True)
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         path,
         dtype=dtype,
@@ -40,19 +41,9 @@ def load_base(path: str, device: str, method: AdapterMethod = "lora") -> PreTrai
     model.requires_grad_(False)
     if quantised:
         return model
-    if device == "cpu" and not _fast_in_bfloat16(model):
+    if dtype != computed_in(device, model.num_parameters(), packs=packed.is_known(model)):
         model = model.float()
     return model.to(device)
-
-
-def _beside_quantised(device: str) -> torch.dtype:
-    """What is computed in beside 4-bit weights: a processor that has to imitate bfloat16's products
-    takes a hundred times as long for them."""
-    return torch.bfloat16 if device != "cpu" or _has_bfloat16() else torch.float32
-
-
-def _has_bfloat16() -> bool:
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _quantised(device: str, dtype: torch.dtype) -> dict[str, Any]:
@@ -65,12 +56,6 @@ def _quantised(device: str, dtype: torch.dtype) -> dict[str, Any]:
         bnb_4bit_compute_dtype=dtype,
     )
     return {"quantization_config": config, "device_map": {"": device}}
-
-
-def _fast_in_bfloat16(model: PreTrainedModel) -> bool:
-    if sum(p.numel() for p in model.parameters()) >= SMALL:
-        return True
-    return packed.is_known(model) and _has_bfloat16()
 
 
 def add_adapter(
