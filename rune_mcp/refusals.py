@@ -87,11 +87,11 @@ def _first_cause(error: BaseException) -> BaseException:
     return error
 
 
-def unknown_tool(name: str, known: Iterable[str]) -> InvalidInputError:
-    """A tool was called that there is none of."""
-    return InvalidInputError(
-        f"There is no tool {one_line(name, _NAME_CHARS)!r}.",
-        next_step=f"Use one of these: {', '.join(known)}.",
+def unknown_tool(name: str, known: Iterable[str]) -> MCPError:
+    """A tool was called that there is none of: the protocol's error, not a tool's."""
+    shown = one_line(name, _NAME_CHARS)
+    return MCPError(
+        INVALID_PARAMS, f"Unknown tool: {shown!r}. Use one of these: {', '.join(known)}."
     )
 
 
