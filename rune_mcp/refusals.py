@@ -16,10 +16,10 @@ from mcp.server.mcpserver.exceptions import (
     UnexpectedToolError,
 )
 from mcp.shared.exceptions import MCPError
-from mcp.types import INVALID_PARAMS
+from mcp.types import INTERNAL_ERROR, INVALID_PARAMS
 from pydantic import ValidationError
 
-from rune_engine.errors import InvalidInputError, RuneError
+from rune_engine.errors import InvalidInputError, NotFoundError, RuneError
 from rune_engine.harmless import harmless, one_line
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,13 @@ def tool_error(tool: str, error: ToolError) -> ToolError:
 def said(error: RuneError) -> ToolError:
     """An error of Rune's own as a tool's."""
     return ToolError(harmless(str(error), MAX_CHARS))
+
+
+def protocol_error(error: RuneError) -> MCPError:
+    """An error of Rune's own, for what is no tool."""
+    theirs = isinstance(error, InvalidInputError | NotFoundError)
+    code = INVALID_PARAMS if theirs else INTERNAL_ERROR
+    return MCPError(code, harmless(str(error), MAX_CHARS))
 
 
 def resource_error(address: str, error: ResourceError) -> ResourceError:

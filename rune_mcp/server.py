@@ -64,6 +64,8 @@ class RuneServer(MCPServer[None]):
             return await super().read_resource(uri, context)
         except ResourceError as error:
             raise refusals.resource_error(str(uri), error) from error.__cause__
+        except RuneError as error:
+            raise refusals.protocol_error(error) from error
 
     async def get_prompt(
         self,
@@ -74,6 +76,8 @@ class RuneServer(MCPServer[None]):
         """Make a prompt; one that cannot be made is the caller's error, with what to do next."""
         try:
             return await super().get_prompt(name, arguments, context)
+        except RuneError as error:
+            raise refusals.protocol_error(error) from error
         except ValueError as error:
             known = [prompt.name for prompt in await self.list_prompts()]
             raise refusals.prompt_error(name, error, known) from error
