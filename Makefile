@@ -6,6 +6,8 @@ PARALLEL := --numprocesses auto
 TORTURE := tests/crash tests/durability tests/e2e/test_kill_real_work.py \
 	tests/sandbox/test_conformance.py tests/sandbox/test_killed_parent.py \
 	tests/trainers/test_checkpoints_resume.py
+# What is sent to the MCP server that nobody should send; `make test` sends a few hundred.
+HOSTILE := RUNE_HOSTILE_CALLS=10000 RUNE_HOSTILE_LINES=600 RUNE_HOSTILE_FILES=600
 VLLM := tests/inference/with_vllm tests/inference/test_provider_contract.py
 # vLLM wants an environment of its own; RUNE_VLLM_PYTHON names one that is there already.
 RUNE_VLLM_PYTHON ?= $(CURDIR)/.venv-vllm/bin/python
@@ -38,8 +40,9 @@ conformance: .venv/ready $(CONFORMANCE_TOOLS)/ready  ## MCP's own suite, Inspect
 test-vllm: .venv/ready $(RUNE_VLLM_PYTHON)  ## the vLLM back-end against a real server, on the CPU
 	RUNE_VLLM_PYTHON=$(RUNE_VLLM_PYTHON) $(BIN)/pytest $(VLLM)
 
-torture: .venv/ready  ## kill -9, power cuts, crowds, and every attack on the sandbox
-	$(BIN)/pytest $(PARALLEL) --dist worksteal $(TORTURE)
+torture: .venv/ready  ## kill -9, power cuts, crowds, every attack on the sandbox, hostile calls
+	$(HOSTILE) $(BIN)/pytest $(PARALLEL) --dist worksteal $(TORTURE) tests/hostile \
+		tests/capture/test_hostile_session_files.py
 
 lint: .venv/ready  ## style, types, layers
 	$(BIN)/ruff check .

@@ -315,7 +315,7 @@ class EngineClient:
         return CaptureStatus.model_validate(answer)
 
     async def provenance(self, trajectory_id: str) -> Provenance:
-        """Where a captured trajectory came from."""
+        """Where a trajectory came from, captured or not."""
         path = f"/capture/provenance/{_part(trajectory_id)}"
         return Provenance.model_validate(await self._call("GET", path))
 

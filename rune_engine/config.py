@@ -180,6 +180,9 @@ class CaptureSettings(BaseModel):
     max_per_minute: int = Field(
         default=120, ge=1, description="Trajectories that following stores in a minute, at most."
     )
+    max_recorded_per_minute: int = Field(
+        default=600, ge=1, description="Trajectories that agents may record in a minute, at most."
+    )
 
 
 class ServingSettings(BaseModel):

@@ -22,6 +22,7 @@
     │   ├── EngineRunningError       it must not run for this
     │   ├── PortTakenError           something else listens there
     │   ├── StaleAttemptError        the job has been taken up by somebody else
+    │   ├── RateLimitedError         more in a minute than there may be
     │   ├── OutdatedDecisionError    what it rests on has changed meanwhile
     │   └── NothingToDistillError
     ├── StorageError
@@ -164,6 +165,12 @@ class EngineRunningError(ConflictError):
 
 class PortTakenError(ConflictError):
     code = "port_taken"
+
+
+class RateLimitedError(ConflictError):
+    code = "rate_limited"
+    http_status = 429
+    retryable = True
 
 
 class OutdatedDecisionError(ConflictError):

@@ -9,27 +9,29 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pydantic_core
+from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context
-from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.exceptions import ResourceError, ToolError
 from mcp.server.stdio import stdio_server
-from mcp.shared.exceptions import MCPError
-from mcp.types import INVALID_PARAMS, CallToolResult, InputRequiredResult, TextContent
-from pydantic import ValidationError
+from mcp.types import CallToolResult, GetPromptResult, InputRequiredResult, TextContent
 
 from rune_engine import __version__
-from rune_engine.errors import InvalidInputError, RuneError
+from rune_engine.errors import RuneError
+from rune_mcp import refusals
 from rune_mcp.engine import Engine
 from rune_mcp.offers import OfferingServer
 from rune_mcp.stdio import MessageLines, take_stdin
 from rune_mcp.tools import add_tools
 
 if TYPE_CHECKING:
+    from pydantic import AnyUrl
+
     from rune_engine.client import EngineClient
 
 INSTRUCTIONS = """\
@@ -52,13 +54,35 @@ class RuneServer(OfferingServer):
             self._refuse_unknown(name, arguments)
             return _compact(await super().call_tool(name, arguments, context))
         except RuneError as error:
-            raise ToolError(str(error)) from error
+            raise refusals.said(error) from error
         except ToolError as error:
-            if isinstance(error.__cause__, RuneError):
-                raise ToolError(str(error.__cause__)) from error.__cause__
-            if isinstance(error.__cause__, ValidationError):
-                raise ToolError(_refusal(name, error.__cause__)) from error.__cause__
-            raise
+            raise refusals.tool_error(name, error) from error.__cause__
+
+    async def read_resource(
+        self, uri: AnyUrl | str, context: Context[None, Any] | None = None
+    ) -> Iterable[ReadResourceContents] | InputRequiredResult:
+        """Read a resource; every failure says what to do next."""
+        try:
+            return await super().read_resource(uri, context)
+        except ResourceError as error:
+            raise refusals.resource_error(str(uri), error) from error.__cause__
+        except RuneError as error:
+            raise refusals.protocol_error(error) from error
+
+    async def get_prompt(
+        self,
+        name: str,
+        arguments: dict[str, Any] | None = None,
+        context: Context[None, Any] | None = None,
+    ) -> GetPromptResult | InputRequiredResult:
+        """Make a prompt; one that cannot be made is the caller's error, with what to do next."""
+        try:
+            return await super().get_prompt(name, arguments, context)
+        except RuneError as error:
+            raise refusals.protocol_error(error) from error
+        except ValueError as error:
+            known = [prompt.name for prompt in await self.list_prompts()]
+            raise refusals.prompt_error(name, error, known) from error
 
     async def run_stdio_async(self) -> None:
         """Serve one editor on stdin and stdout until stdin closes."""
@@ -76,14 +100,12 @@ class RuneServer(OfferingServer):
         """
         tool = self._tool_manager.get_tool(name)
         if tool is None:
-            raise MCPError(INVALID_PARAMS, f"Unknown tool: {name[:100]}")
-        known = tool.parameters["properties"]
-        strange = sorted(arguments.keys() - known.keys())
-        if strange:
-            raise InvalidInputError(
-                f"{name} has no parameter {', '.join(map(repr, strange))}.",
-                next_step=f"Its parameters are: {', '.join(known) or 'none'}.",
+            raise refusals.unknown_tool(
+                name, [tool.name for tool in self._tool_manager.list_tools()]
             )
+        known = tool.parameters["properties"]
+        if strange := sorted(arguments.keys() - known.keys()):
+            raise refusals.unknown_parameters(name, strange, known)
 
 
 def build_server(client_factory: Callable[[], EngineClient]) -> RuneServer:
@@ -145,15 +167,6 @@ def _compact(result: CallToolResult | InputRequiredResult) -> CallToolResult | I
         return result
     text = pydantic_core.to_json(result.structured_content).decode()
     return result.model_copy(update={"content": [TextContent(type="text", text=text)]})
-
-
-def _refusal(tool: str, error: ValidationError) -> str:
-    """What is wrong with each argument, in words, without the rejected values."""
-    wrong = [
-        f"{'.'.join(str(part) for part in detail['loc']) or 'arguments'}: {detail['msg']}"
-        for detail in error.errors(include_url=False, include_input=False, include_context=False)
-    ]
-    return f"{tool} cannot accept these arguments. {'; '.join(wrong[:10])}. Nothing was done."
 
 
 if __name__ == "__main__":

@@ -44,13 +44,25 @@ def encode(
 ) -> Example:
     """An example whose loss is on the assistant's answer and its end token alone.
 
-    A conversation that is too long loses its beginning, never its answer.
+    A conversation that is too long loses its beginning, never its answer. Recorded text that spells
+    a special token is taken apart, as it is when the model is asked: it cannot end its turn, nor
+    teach the model to obey a turn that it forged.
     """
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    plain = [{**message, "content": _apart(tokenizer, message["content"])} for message in messages]
+    text = tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=True)
     prompt = tokenizer.encode(text, add_special_tokens=False)
-    target = [*tokenizer.encode(answer, add_special_tokens=False), tokenizer.eos_token_id]
+    answered = tokenizer.encode(_apart(tokenizer, answer), add_special_tokens=False)
+    target = [*answered, tokenizer.eos_token_id]
     prompt = prompt[-max(1, max_length - len(target)) :]
     return Example(prompt + target, [IGNORED] * len(prompt) + target)
+
+
+def _apart(tokenizer: PreTrainedTokenizerBase, content: str) -> str:
+    """The content with a space inside each special token that it spells."""
+    for token in tokenizer.all_special_tokens:
+        if len(token) > 1:
+            content = content.replace(token, f"{token[0]} {token[1:]}")
+    return content
 
 
 def collate(examples: Sequence[Example], pad_id: int) -> Batch:

@@ -13,7 +13,7 @@ from rune_engine.capture.importers import IMPORTERS, units_below
 from rune_engine.capture.sources import Sources
 from rune_engine.config import RuneConfig
 from rune_engine.database import Database
-from rune_engine.errors import InvalidInputError, TrajectoryNotFoundError
+from rune_engine.errors import InvalidInputError
 from rune_engine.models import (
     CaptureParams,
     CaptureReport,
@@ -22,6 +22,7 @@ from rune_engine.models import (
     SourceParams,
     SourceState,
     SourceStatus,
+    Trajectory,
 )
 from rune_engine.trajectories import TrajectoryStore
 
@@ -48,6 +49,7 @@ class Captures:
         on_crash: Callable[[BaseException], None],
     ) -> None:
         self._hooks = HookFolder(config)
+        self._trajectories = trajectories
         self._sources = Sources(database, config)
         self._capturing = Capturing(config, database, trajectories, self._sources, on_stored)
         self._follower = Follower(
@@ -92,18 +94,13 @@ class Captures:
         )
 
     def provenance(self, trajectory_id: str) -> Provenance:
-        """Where a trajectory came from.
+        """Where a trajectory came from, captured or not.
 
         Raises:
-            TrajectoryNotFoundError: no captured one has that id.
+            TrajectoryNotFoundError: there is none of that id.
         """
         found = self._capturing.provenance.of(trajectory_id)
-        if found is None:
-            raise TrajectoryNotFoundError(
-                f"There is no captured trajectory {trajectory_id}.",
-                next_step="Trajectories that were recorded over MCP have no session file.",
-            )
-        return found
+        return found or _uncaptured(self._trajectories.get(trajectory_id))
 
     def origin(self, trajectory_id: str) -> tuple[Provenance | None, SourceState | None]:
         """Where a trajectory was captured and whether that may be read now; None if it was not."""
@@ -126,3 +123,19 @@ class Captures:
             sessions=sessions,
             trajectories=trajectories,
         )
+
+
+def _uncaptured(trajectory: Trajectory) -> Provenance:
+    """Where a trajectory that was not captured came from, as far as it says so itself."""
+    git = trajectory.provenance
+    return Provenance(
+        trajectory_id=trajectory.id,
+        session_id=trajectory.session_id,
+        source=trajectory.source,
+        path=git.path if git else "",
+        agent=trajectory.agent_id or "",
+        agent_session=git.commit_id if git else trajectory.session_id,
+        task=0,
+        captured_by=None,
+        captured_at=trajectory.created_at,
+    )

@@ -8,9 +8,8 @@ it for anything but what was done. Knows no clock but the limit's, and follows n
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
-import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +21,7 @@ from rune_engine.capture.importers import Importer, detect, importer_of
 from rune_engine.capture.places import Places
 from rune_engine.capture.provenance import Cursor, Origin, ProvenanceStore
 from rune_engine.capture.sources import Sources
-from rune_engine.capture.steps import Session
+from rune_engine.capture.steps import Reading, Session
 from rune_engine.capture.tasks import Task, clean, tasks_of
 from rune_engine.config import RuneConfig
 from rune_engine.database import Database
@@ -36,7 +35,10 @@ from rune_engine.models import (
     TrajectoryDraft,
 )
 from rune_engine.privacy import redact
+from rune_engine.rates import PerMinute
 from rune_engine.trajectories import TrajectoryStore
+
+log = logging.getLogger(__name__)
 
 LONGEST_CALL_SECONDS = 3600.0
 """A tool that has not answered for so long never will."""
@@ -81,7 +83,7 @@ class Capturing:
         self._sources = sources
         self._on_stored = on_stored
         self.provenance = ProvenanceStore(database)
-        self._limit = _Limit(self._config.max_per_minute)
+        self._limit = PerMinute(self._config.max_per_minute)
 
     def import_path(self, params: CaptureParams) -> CaptureReport:
         """Read what a user named; that they named it allows it, unless they forbade the source.
@@ -105,13 +107,13 @@ class Capturing:
         before = state_of(path)
         if before.size > self._config.max_file_bytes:
             read_bytes(path, self._config.max_file_bytes)
-        reading = importer.read(path)
+        reading, found = _read(path, importer)
         places, tasks, every_final = Places(), list[CapturedTask](), True
-        for session in reading.sessions:
+        for session, told in zip(reading.sessions, found, strict=True):
             final = look.final or session.ended or look.still_seconds >= self._rest(session)
             every_final = every_final and final
             origin = _origin(session, importer.agent, path, look.captured_by)
-            for task in tasks_of(session):
+            for task in told:
                 task = replace(task, closed=task.closed or final)
                 tasks.append(self._take(task, session, origin, look, places))
         taken = every_final and all(task.status != "deferred" for task in tasks)
@@ -179,23 +181,6 @@ class Capturing:
         return trajectory.id, duplicate
 
 
-class _Limit:
-    """So many in a minute, however many ask."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._times: deque[float] = deque()
-
-    def admits(self) -> bool:
-        now = time.monotonic()
-        while self._times and self._times[0] < now - 60:
-            self._times.popleft()
-        if len(self._times) >= self._most:
-            return False
-        self._times.append(now)
-        return True
-
-
 def state_of(path: Path) -> Cursor:
     """How a file is now; of a folder, its newest file and the size of all.
 
@@ -214,6 +199,26 @@ def state_of(path: Path) -> Cursor:
         ) from error
     newest = max((status.st_mtime_ns for status in found), default=0)
     return Cursor(sum(status.st_size for status in found), newest)
+
+
+def _read(path: Path, importer: Importer) -> tuple[Reading, list[list[Task]]]:
+    """What an importer makes of a file, and each session's tasks; if it fails, no other file does.
+
+    Raises:
+        InvalidInputError: it cannot be read.
+    """
+    try:
+        reading = importer.read(path)
+        return reading, [tasks_of(session) for session in reading.sessions]
+    except InvalidInputError:
+        raise
+    except Exception as error:
+        log.warning("The importer of %s failed", importer.agent, exc_info=error)
+        raise InvalidInputError(
+            f"{str(path)[:300]} cannot be understood: the importer of {importer.agent} failed over"
+            f" it ({type(error).__name__}).",
+            next_step="This is a defect of the importer; please report it.",
+        ) from error
 
 
 def session_id_of(source: str, session: Session) -> str:

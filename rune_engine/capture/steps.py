@@ -40,12 +40,17 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command that ended, with what it printed; the exit code is None where it is not known."""
+    """A command that ended, with what it printed; the exit code is None where it is not known.
+
+    Args:
+        checks: whether it ran a program that is known to check itself (`self_checks`).
+    """
 
     text: str
     stdout: str = ""
     stderr: str = ""
     exit_code: int | None = None
+    checks: bool = False
 
 
 Step = Prompt | Edit | Command

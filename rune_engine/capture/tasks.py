@@ -200,7 +200,7 @@ def _attempts(work: Sequence[_Work]) -> _Made:
                 files.remove(path)
             if shell.kind == "change":
                 evidence = None
-            elif shell.kind == "test":
+            elif _is_test(step):
                 evidence = (tests_passed(step, decisive=shell.decisive),)
             if shell.kind != "look" and open_edits:
                 runs.append(step)
@@ -217,6 +217,12 @@ def _judged(attempts: list[Attempt], passed: bool | None) -> _Made:
     return _Made(attempts, "unknown")
 
 
+def _is_test(run: Command) -> bool:
+    """By its words, or because the program that it runs checks itself."""
+    kind = read_command(run.text).kind
+    return kind == "test" or (kind == "run" and run.checks)
+
+
 def _applied(step: Command, shell: ShellReading | None) -> tuple[Edit, ...]:
     """The edits of a command, unless it failed and did nothing else."""
     if shell is None or (step.exit_code and shell.kind in ("look", "change")):
@@ -226,7 +232,7 @@ def _applied(step: Command, shell: ShellReading | None) -> tuple[Edit, ...]:
 
 def _attempt(code: str, runs: Iterable[Command]) -> Attempt:
     runs = list(runs)
-    judged = [run for run in runs if read_command(run.text).kind == "test"]
+    judged = [run for run in runs if _is_test(run)]
     last = judged[-1] if judged else runs[-1] if runs else None
     decisive = bool(judged) and read_command(judged[-1].text).decisive
     return Attempt(

@@ -32,6 +32,8 @@ _PASSED = re.compile(
     """,
     re.M | re.X,
 )
+_RAISED = re.compile(r"^Traceback \(most recent call last\):|^\w*Error\b", re.M)
+_NOT_ENDED = re.compile(r"timed? ?out|command not found|can't open file|Killed", re.I)
 _NOTHING = re.compile(
     r"no tests ran|collected 0 items|^Ran 0 tests|no tests? found"
     r"|No module named \W?(?:pytest|nose)"
@@ -50,6 +52,8 @@ def tests_passed(run: Command, *, decisive: bool) -> bool | None:
         decisive: whether the command's exit code is that of the tests.
     """
     said = _ANSI.sub("", f"{run.stdout[-_TAIL:]}\n{run.stderr[-_TAIL:]}")
+    if run.checks:
+        return _checked(run.exit_code, said)
     failed, passed = bool(_FAILED.search(said)), bool(_PASSED.search(said))
     code = run.exit_code
     if code is not None and (code in _NOT_RUN or code in _ENDED_EARLY or code < 0):
@@ -63,3 +67,12 @@ def tests_passed(run: Command, *, decisive: bool) -> bool | None:
             return None
         return code == 0
     return True if passed else None
+
+
+def _checked(code: int | None, said: str) -> bool | None:
+    """The verdict of a program that asserts: it raised, or it ended and did not."""
+    if _NOT_ENDED.search(said) or (code is not None and code not in (0, 1)):
+        return None
+    if _RAISED.search(said):
+        return False if "AssertionError" in said and code != 0 else None
+    return None if code else True

@@ -12,7 +12,15 @@ from rich.text import Text
 
 from rune_engine.capture.importers import sessions_below
 from rune_engine.cli.engine import Json
-from rune_engine.cli.session import err, out, print_json, print_table, project_id, with_engine
+from rune_engine.cli.session import (
+    err,
+    out,
+    print_fields,
+    print_json,
+    print_table,
+    project_id,
+    with_engine,
+)
 from rune_engine.client import EngineClient
 from rune_engine.errors import InvalidInputError, RuneError
 from rune_engine.models import CaptureParams, CaptureReport, CaptureStatus
@@ -56,6 +64,15 @@ def import_sessions(
 def status(as_json: Json = False) -> None:
     """Which agents' sessions may be read, how many wait, and what was captured last."""
     _print_status(with_engine(lambda client: client.capture_status()), as_json)
+
+
+@app.command()
+def origin(
+    trajectory: Annotated[str, typer.Argument(help="A trajectory's id.")], as_json: Json = False
+) -> None:
+    """Show where a trajectory came from: whose session, which file, who worked."""
+    found = with_engine(lambda client: client.provenance(trajectory))
+    (print_json if as_json else print_fields)(found)
 
 
 @app.command()

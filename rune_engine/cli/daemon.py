@@ -18,6 +18,7 @@ from rune_engine.cli.session import err, out, print_json, print_table, with_engi
 from rune_engine.client import EngineClient
 from rune_engine.config import load_config
 from rune_engine.errors import ServiceManagerError
+from rune_engine.harmless import harmless
 from rune_engine.home import prepare_home
 from rune_engine.login_service.service import LoginService, login_service
 from rune_engine.models import ConsolidationStatus, EngineHealth
@@ -73,12 +74,12 @@ def logs(
     """Show the end of the engine's log."""
     path = load_config().logs_path / "engine.log"
     with suppress(FileNotFoundError), path.open(encoding="utf-8", errors="replace") as log:
-        sys.stdout.writelines(deque(log, maxlen=lines))
+        sys.stdout.writelines(map(harmless, deque(log, maxlen=lines)))
         sys.stdout.flush()
         if follow:
             with suppress(KeyboardInterrupt):
                 for line in _new_lines(path, log.tell()):
-                    sys.stdout.write(line)
+                    sys.stdout.write(harmless(line))
                     sys.stdout.flush()
         return
     err.print(f"There is no log at {path} yet.", soft_wrap=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from rich.markup import escape
 from rich.progress import Progress
 
 from rune_engine.cli.session import err
@@ -20,10 +21,10 @@ async def follow(client: EngineClient, job: Job) -> Job:
     """
     try:
         with Progress(console=err, transient=True) as bar:
-            line = bar.add_task(job.message, total=1.0)
+            line = bar.add_task(escape(job.message[:60]), total=1.0)
             while job.status not in FINISHED:
                 job = await client.wait_job(job.id, after_revision=job.revision)
-                bar.update(line, completed=job.progress, description=job.message[:60])
+                bar.update(line, completed=job.progress, description=escape(job.message[:60]))
     except asyncio.CancelledError:
         await client.cancel_job(job.id)
         raise

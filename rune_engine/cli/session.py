@@ -6,19 +6,41 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 
 from rune_engine import projects
 from rune_engine.client import EngineClient
 from rune_engine.config import load_config
+from rune_engine.harmless import harmless
 from rune_engine.models import Model
 
 _Result = TypeVar("_Result")
 
-out = Console()
+
+class Terminal(Console):
+    """A console on which recorded text is read, not obeyed.
+
+    Whatever is shown, escape sequences in it are spelled out and square brackets are no markup:
+    session files, programs' outputs and names of projects come from anywhere.
+    """
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, markup=False)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Rich's own segments, of text that is harmless; its colours are put in only later."""
+        for segment in super().render(renderable, options):
+            safe = segment.text if segment.control else harmless(segment.text)
+            yield segment if safe is segment.text else Segment(safe, segment.style)
+
+
+out = Terminal()
 """For results."""
-err = Console(stderr=True)
+err = Terminal(stderr=True)
 """For progress and errors."""
 
 

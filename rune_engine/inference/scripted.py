@@ -33,10 +33,11 @@ from rune_engine.inference.provider import (
     InferenceProvider,
     ProviderStatus,
 )
+from rune_engine.regular_files import read_regular
 
 _WORD = re.compile(r"\S+")
 
-
+MAX_SCRIPT_BYTES = 64 * 1024**2
 SCRIPT_NAME = "script.json"
 ANY_ADAPTER = "*"
 
@@ -62,15 +63,24 @@ def read_script(path: Path) -> list[ScriptRule]:
         InvalidInputError: it cannot be read or is not a script.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, MAX_SCRIPT_BYTES).decode("utf-8")
         if text.lstrip().startswith("["):
             return _RULES.validate_json(text)
         return [ScriptRule.model_validate_json(line) for line in text.splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError, ValidationError) as error:
         raise InvalidInputError(
-            f"The script {path} cannot be used: {error}",
+            f"The script {path} cannot be used: {_problem(error)}.",
             next_step='Write a list of {"contains": "...", "answers": ["..."]} as JSON.',
         ) from error
+
+
+def _problem(error: OSError | UnicodeDecodeError | ValidationError) -> str:
+    """What is wrong with a file, without a word of what is in it: it may be no script at all."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        return f"{place}: {first['msg']}".removeprefix(": ")
+    return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror or "?"
 
 
 class ScriptedProvider(InferenceProvider):

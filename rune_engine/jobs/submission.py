@@ -30,7 +30,10 @@ from rune_engine.models import (
     Trajectory,
 )
 from rune_engine.registry import AdapterRegistry
+from rune_engine.regular_files import require_regular
 from rune_engine.trajectories import TrajectoryStore
+
+_MAX_FILE_BYTES = 4 * 1024**3
 
 
 def check_run_task(params: RunTaskParams, base_model_id: str, registry: AdapterRegistry) -> None:
@@ -192,14 +195,14 @@ def check_import(params: ImportParams) -> None:
 
 def _check_readable(file: str, next_step: str) -> None:
     path = Path(file)
+    problem = "it is not an absolute path"
     try:
-        if path.is_absolute() and path.is_file():
-            path.open("rb").close()
+        if path.is_absolute():
+            require_regular(path, _MAX_FILE_BYTES)
             return
-        problem = "is not an absolute path of a file"
-    except (OSError, ValueError) as error:
-        problem = f"cannot be read: {error}"
-    raise InvalidInputError(f"{file[:200]!r} {problem}.", next_step=next_step)
+    except OSError as error:
+        problem = error.strerror or type(error).__name__
+    raise InvalidInputError(f"{file[:200]!r} cannot be read: {problem}.", next_step=next_step)
 
 
 def check_mine(params: MineParams) -> None:

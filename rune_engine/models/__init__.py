@@ -119,6 +119,7 @@ from rune_engine.models.training import (
 from rune_engine.models.trajectories import (
     MAX_ATTEMPTS_PER_TRAJECTORY,
     Attempt,
+    ExitCode,
     GitProvenance,
     Outcome,
     RecordedTrajectory,
@@ -193,6 +194,7 @@ __all__ = [
     "EvolutionStep",
     "EvolveParams",
     "EvolveResult",
+    "ExitCode",
     "ForgetParams",
     "ForgetProof",
     "ForgetReport",

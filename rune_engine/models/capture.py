@@ -56,16 +56,21 @@ class CaptureReport(Model):
 
 
 class Provenance(Model):
-    """Where a captured trajectory came from."""
+    """Where a trajectory came from: a session file, a call, the agent loop, a git history."""
 
     trajectory_id: str
     session_id: str
-    source: str
-    path: str = Field(description="The session file, or the folder of one.")
-    agent: str
+    source: str = Field(
+        description="Whose session files, such as `claude-code`; else `recorded` (over MCP or by"
+        " `rune record`), `agent_loop` or `mined`."
+    )
+    path: str = Field(
+        description="The session file, or the folder of one; the file that it was mined from."
+    )
+    agent: str = Field(description="Who worked, as far as it was told.")
     agent_session: str = Field(description="The agent's own name for the session.")
     task: int = Field(description="The task's place in the session, from 0.")
-    captured_by: CapturedBy
+    captured_by: CapturedBy | None = Field(description="Null if it was not captured.")
     captured_at: str
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from rune_engine.models.base import Identifier, Model, Name, Text
+from rune_engine.models.base import Identifier, JsonObject, Model, Name, Text
 
 MAX_ATTEMPTS_PER_TRAJECTORY = 100
 Outcome = Literal["success", "exhausted", "unknown"]
 """`unknown`: nothing tells whether the last attempt solved the task, which is no failure."""
 TestEvidence = Literal["tests", "trusted", "none"]
+
+
+ExitCode = Annotated[int, Field(ge=-(2**31), le=2**32 - 1)]
+"""What a process can end with, on any system."""
 
 
 class Attempt(Model):
@@ -20,11 +24,11 @@ class Attempt(Model):
     generated_code: Text
     stdout: Text = ""
     stderr: Text = ""
-    exit_code: int | None = None
+    exit_code: ExitCode | None = None
     tests_passed: bool | None = Field(
         default=None, description="None when no verdict was reached; that is not a failure."
     )
-    verdict: dict[str, Any] | None = Field(
+    verdict: JsonObject | None = Field(
         default=None, description="The sandbox's verdict with its evidence, where Rune ran it."
     )
 

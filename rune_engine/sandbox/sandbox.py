@@ -46,8 +46,18 @@ def runner_sha256() -> str:
 class Sandbox:
     """Runs Python that nobody trusts. One instance serves many concurrent runs."""
 
-    def __init__(self, limits: SandboxLimits | None = None, *, tier: str | None = None) -> None:
-        """`tier` names the only tier to use; None is the strongest that holds here."""
+    def __init__(
+        self,
+        limits: SandboxLimits | None = None,
+        *,
+        tier: str | None = None,
+        hidden: Path | None = None,
+    ) -> None:
+        """Args:
+        tier: the only tier to use; None is the strongest that holds here.
+        hidden: a folder that no workspace may show, such as Rune's own.
+        """
+        self._hidden = hidden
         self._limits = limits or SandboxLimits()
         self._wanted = tier
         self._tier: Tier | None = None
@@ -132,7 +142,7 @@ class Sandbox:
             SandboxUnavailableError: this machine cannot isolate the run.
             InvalidInputError: `workspace` is no folder.
         """
-        _check_workspace(workspace)
+        _check_workspace(workspace, self._hidden)
         suite = ready(tests, strongest)
         return await self._judged(candidate, suite, workspace, limits, confirm, profile)
 
@@ -155,7 +165,7 @@ class Sandbox:
             SandboxUnavailableError: this machine cannot isolate the run.
             InvalidInputError: `workspace` is no folder, or a path leads out of the project.
         """
-        _check_workspace(workspace)
+        _check_workspace(workspace, self._hidden)
         check_paths(files)
         check_paths(tests)
         suite = for_pytest(tests)
@@ -178,11 +188,18 @@ class Sandbox:
         return await trial.confirm(candidate, verdict) if confirm else verdict
 
 
-def _check_workspace(workspace: Path | None) -> None:
-    if workspace is not None and not workspace.is_dir():
+def _check_workspace(workspace: Path | None, hidden: Path | None) -> None:
+    if workspace is None:
+        return
+    if not workspace.is_dir():
         raise InvalidInputError(
             f"The workspace {workspace} is not a folder.",
             next_step="Pass the absolute path of an existing project folder.",
+        )
+    if hidden is not None and hidden.resolve().is_relative_to(workspace.resolve()):
+        raise InvalidInputError(
+            f"The workspace {workspace} shows Rune's own data to model-written code.",
+            next_step="Pass the project's own folder.",
         )
 
 

@@ -59,6 +59,7 @@ from rune_engine.models import (
     RunTaskParams,
     TrajectoryDraft,
 )
+from rune_engine.rates import PerMinute
 from rune_engine.registry import AdapterRegistry
 from rune_engine.routing.router import Router
 from rune_engine.sandbox.sandbox import Sandbox
@@ -101,8 +102,9 @@ class Engine:
         self.jobs = JobStore(database)
         self.forgetting = Forgetting(database, config)
         self.providers = ProviderPool(config)
-        self.sandbox = Sandbox(config.sandbox)
+        self.sandbox = Sandbox(config.sandbox, hidden=config.home)
         self.activity = Activity()
+        self.recording_rate = PerMinute(config.capture.max_recorded_per_minute)
         self.lease = AcceleratorLease(self.providers, self.events, config.exclusive)
         work = work_of(
             config,

@@ -66,6 +66,7 @@ PollSeconds = Annotated[float, Query(ge=0, le=30)]
 
 @router.post("/trajectories")
 def record(engine: TheEngine, draft: TrajectoryDraft) -> RecordedTrajectory:
+    engine.recording_rate.require("trajectories recorded")
     return engine.record(draft)
 
 

@@ -125,13 +125,16 @@ def test_a_claude_code_web_session_is_four_tasks_of_which_one_passed_its_tests(h
     assert multiply[0] == (code, "", "", None, None)
 
 
-def test_an_swe_agent_run_that_only_ran_the_program_has_no_test_evidence(home: Home) -> None:
+def test_an_swe_agent_run_of_a_program_that_asserts_and_stays_silent_is_a_success(
+    home: Home,
+) -> None:
+    # The editor shows all 23 lines of main.py: it calls `check`, which asserts.
     (task,) = home.trajectories_of(DATA / "swe_agent" / "humanevalfix-python-0.traj")
     asked = "I have a function that has a bug and needs to be fixed, can you help?"
-    assert (task.task_description, task.outcome) == (asked, "unknown")
+    assert (task.task_description, task.outcome) == (asked, "success")
     assert task.project_id.startswith("swe-bench__humanevalfix-python-")
     fixed = "                distance = abs(elem - elem2)\n"
-    assert facts(task) == [(fixed, "$ python main.py", "", None, None)]
+    assert facts(task) == [(fixed, "$ python main.py", "", None, True)]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +154,7 @@ def test_an_swe_agent_run_that_only_ran_the_program_has_no_test_evidence(home: H
         ),
     ],
 )
-def test_an_swe_agent_run_is_a_reproduction_a_refused_edit_and_a_fix(
+def test_an_swe_agent_run_that_prints_and_asserts_nothing_has_no_test_evidence(
     home: Home, name: str, root: str, refused: str, final: str
 ) -> None:
     (task,) = home.trajectories_of(DATA / "swe_agent" / f"marshmallow-1867-{name}.traj")

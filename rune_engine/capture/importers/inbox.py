@@ -16,7 +16,7 @@ from rune_engine.capture.fields import mapping
 from rune_engine.capture.files import json_document, json_lines
 from rune_engine.capture.importers.importer import Importer
 from rune_engine.capture.steps import Command, Edit, Prompt, Reading, Session, Step
-from rune_engine.models import Name, Text
+from rune_engine.models import ExitCode, Name, Text
 
 SCHEMA = "rune.session/1"
 _Named = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -51,7 +51,7 @@ class CommandStep(_Open):
     command: Text
     stdout: Text = ""
     stderr: Text = ""
-    exit_code: int | None = Field(default=None, description="Left out where it is not known.")
+    exit_code: ExitCode | None = Field(default=None, description="Left out where it is not known.")
 
 
 class InboxSession(_Open):

@@ -6,7 +6,9 @@ call; version 0 has an `action` or an `observation`, paired by `cause`.
 
 from __future__ import annotations
 
+import lzma
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,10 @@ from rune_engine.capture.importers.importer import Importer
 from rune_engine.capture.steps import Command, Edit, Prompt, Reading, Session, Step
 
 _MOST_EVENTS = 20_000
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(OSError, ValueError, NotImplementedError, RuntimeError, EOFError),
+)
 _TERMINALS = ("ExecuteBash", "Terminal", "CmdRun", "CmdOutput")
 
 
@@ -83,7 +89,7 @@ def _zipped(path: Path, reading: Reading) -> Iterator[dict[str, Any]]:
             for member in sorted(members, key=lambda i: _order(Path(i.filename)))[:_MOST_EVENTS]:
                 document = parse(archive.read(member))
                 yield from map(mapping, items(document) or [document])
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError):
+    except _DAMAGED:
         reading.skip("an archive that is damaged")
 
 

@@ -15,6 +15,8 @@ from typing import Any
 from rune_engine.capture.fields import items, joined_text, mapping, text
 from rune_engine.capture.files import json_document, parse
 from rune_engine.capture.importers.importer import Importer
+from rune_engine.capture.self_checks import checks_itself
+from rune_engine.capture.shell import read_command
 from rune_engine.capture.steps import Command, Edit, Prompt, Reading, Session, Step
 
 _LINES = re.compile(r"edit (\d+:\d+)[^\n]*\n(.*?)\n?end_of_edit\s*\Z", re.S)
@@ -31,6 +33,8 @@ _NOT_MADE = (
     "Text not found",
     "No file",
 )
+_WINDOW = re.compile(r"^\[File: (\S+) \((\d{1,5}) lines total\)\]\n(.*)", re.M | re.S)
+_PROGRAM = re.compile(r"python3? ([\w./-]+\.py)")
 _ISSUE = (
     re.compile(r"ISSUE:\n(.*?)\n+INSTRUCTIONS:", re.S),
     re.compile(r"<(?:pr_description|issue|problem_statement)>\n?(.*?)</", re.S),
@@ -53,11 +57,11 @@ def read(path: Path) -> Reading:
     document, whole = json_document(path, reading)
     run = mapping(document)
     steps: list[Step] = []
-    cwd = None
+    cwd, shown = None, _Shown()
     for record in items(run.get("trajectory")):
         state = _state(mapping(record).get("state"))
         cwd = cwd or text(state.get("working_dir")) or None
-        steps += _steps(mapping(record), state, reading)
+        steps += _steps(mapping(record), state, reading, shown)
     task = _task(run)
     if task:
         steps.insert(0, Prompt(task, cwd))
@@ -81,7 +85,39 @@ def _task(run: dict[str, Any]) -> str:
     return ""
 
 
-def _steps(record: dict[str, Any], state: dict[str, Any], reading: Reading) -> list[Step]:
+class _Shown:
+    """The files that the editor has shown in full, as they are since."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+
+    def look(self, output: str) -> None:
+        """Take up what an editor's window shows; of a file shown in part nothing is known."""
+        if (window := _WINDOW.search(output)) is None:
+            return
+        numbered = [line.partition(":") for line in window[3].split("\n")[: int(window[2])]]
+        whole = [number for number, _, _ in numbered] == [
+            str(place + 1) for place in range(int(window[2]))
+        ]
+        self._texts.pop(window[1], None)
+        if whole:
+            self._texts[window[1]] = "\n".join(line for _, _, line in numbered) + "\n"
+
+    def changed(self) -> None:
+        """A command ran that may have written anything."""
+        self._texts.clear()
+
+    def checks(self, action: str, folder: str) -> bool:
+        """Whether a command does nothing but run a program that checks itself."""
+        found = _PROGRAM.fullmatch(action)
+        return found is not None and checks_itself(
+            self._texts.get(str(PurePosixPath(folder, found[1])), "")
+        )
+
+
+def _steps(
+    record: dict[str, Any], state: dict[str, Any], reading: Reading, shown: _Shown
+) -> list[Step]:
     action = text(record.get("action")).strip()
     output = text(record.get("observation")).replace("\r\n", "\n").rstrip("\n")
     if not action:
@@ -90,7 +126,13 @@ def _steps(record: dict[str, Any], state: dict[str, Any], reading: Reading) -> l
     word = action.split(maxsplit=1)[0]
     if word not in _EDITORS:
         reading.take("command")
-        return [Command(action, output)]
+        checks = shown.checks(action, text(state.get("working_dir")))
+        if not checks and read_command(action).kind != "look":
+            shown.changed()
+        shown.look(output)
+        return [Command(action, output, checks=checks)]
+    if not any(sign in output for sign in _REFUSED):
+        shown.look(output)
     edit = _edit(word, action, state)
     if edit is None or output.startswith(_NOT_MADE):
         reading.take("an edit that was not made" if edit else f"editor: {word}")
