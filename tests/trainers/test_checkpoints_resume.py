@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 from torch.testing import assert_close
-from training_support import BOUND_SECONDS, job_file, train
+from training_support import BOUND_SECONDS, FINISH_STEPS, job_file, train
 
 OUT_OF_MEMORY = """
 import torch
@@ -73,7 +73,7 @@ def assert_same_adapter(first: Path, second: Path) -> None:
         assert_close(one[name], other[name], rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("step", ["step 5/12,", "step 3/20,"], ids=["first", "last"])
+@pytest.mark.parametrize("step", ["step 5/12,", f"step 3/{FINISH_STEPS},"], ids=["first", "last"])
 def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
     uninterrupted: tuple[Path, dict[str, Any]], tmp_path: Path, step: str
 ) -> None:
@@ -84,7 +84,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
     code, events = train(file)
     assert code == 0, events[-1]
     assert any("continues" in text for text in messages(events))
-    first, last = steps_of(events, 12), steps_of(events, 20)
+    first, last = steps_of(events, 12), steps_of(events, FINISH_STEPS)
     if step.endswith("12,"):
         assert 1 not in first and first + last != [], "it did not begin anew"
     else:
