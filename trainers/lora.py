@@ -1,24 +1,23 @@
-"""Making, measuring and saving one LoRA adapter with PEFT."""
+"""Making, measuring and saving one LoRA adapter with PEFT, which is imported as it is needed."""
 
 from __future__ import annotations
 
 import json
 import math
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.lora import LoraLayer
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
-from rune_engine.extras import require
+from rune_engine.extras import hidden, require
 from rune_engine.models import AdapterMethod
 from trainers import packed
-from trainers.settings import SMALL, DirectSettings
+from trainers.settings import QUANTISED, SMALL, DirectSettings
 
-QUANTISED = frozenset({"qlora", "qdora"})
-"""Methods whose base model is kept in 4-bit NormalFloat."""
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
 
 
 def load_base(path: str, device: str, method: AdapterMethod = "lora") -> PreTrainedModel:
@@ -27,6 +26,8 @@ def load_base(path: str, device: str, method: AdapterMethod = "lora") -> PreTrai
     Raises:
         MissingExtraError: `method` needs bitsandbytes, which is not installed.
     """
+    from transformers import AutoModelForCausalLM
+
     quantised = method in QUANTISED
     dtype = _beside_quantised(device) if quantised else torch.bfloat16
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
@@ -57,6 +58,8 @@ def _has_bfloat16() -> bool:
 
 def _quantised(device: str, dtype: torch.dtype) -> dict[str, Any]:
     """How Transformers is told to quantise while it loads (Dettmers et al. 2023)."""
+    from transformers import BitsAndBytesConfig
+
     require("qlora", "Training on a quantised base model")
     config = BitsAndBytesConfig(
         load_in_4bit=True,
@@ -77,17 +80,23 @@ def add_adapter(
     model: PreTrainedModel, settings: DirectSettings, seed: int, method: AdapterMethod = "lora"
 ) -> PeftModel:
     """`model` with a fresh adapter, whose weights are float32 and start at no change."""
-    torch.manual_seed(seed)
-    config = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,
-        lora_dropout=settings.dropout,
-        target_modules=settings.target_modules,
-        bias="none",
-        task_type="CAUSAL_LM",
-        use_dora=method == "qdora",
-    )
-    wrapped = get_peft_model(model, config)
+    # PEFT loads bitsandbytes wherever it finds it: a third of a training's start, for nothing.
+    with nullcontext() if method in QUANTISED else hidden("bitsandbytes"):
+        from peft import LoraConfig, get_peft_model, import_utils
+
+        torch.manual_seed(seed)
+        config = LoraConfig(
+            r=settings.rank,
+            lora_alpha=settings.alpha,
+            lora_dropout=settings.dropout,
+            target_modules=settings.target_modules,
+            bias="none",
+            task_type="CAUSAL_LM",
+            use_dora=method == "qdora",
+        )
+        wrapped = get_peft_model(model, config)
+    for looked in (import_utils.is_bnb_available, import_utils.is_bnb_4bit_available):
+        looked.cache_clear()  # what it found is not to be remembered
     for parameter in trainable(wrapped):
         parameter.data = parameter.data.float()
     return wrapped
@@ -101,6 +110,8 @@ def trainable(model: torch.nn.Module) -> list[torch.nn.Parameter]:
 @torch.no_grad()
 def delta_w_norm(model: PeftModel) -> float:
     """Frobenius norm of the whole update, over all modules."""
+    from peft.tuners.lora import LoraLayer
+
     layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
     return math.sqrt(sum(_squared_update(layer, name) for layer in layers for name in layer.lora_A))
 

@@ -19,7 +19,7 @@ from trainers.fitting import Fitting
 from trainers.free_memory import held_memory
 from trainers.protocol import peak_memory_bytes
 from trainers.running import Cut, runner_for
-from trainers.settings import DirectSettings
+from trainers.settings import QUANTISED, DirectSettings
 from trainers.tokens import Example
 
 LENGTH = 256
@@ -49,7 +49,7 @@ def main() -> None:
     shape = memory.shape_of(folder, settings, "cpu")
     cut = Cut(int(tokens), checkpointed == "1")
     estimated = memory.estimate(shape, method, cut, 16, int(tokens), LENGTH)
-    if method in lora.QUANTISED:
+    if method in QUANTISED:
         import bitsandbytes  # noqa: F401 - the library itself is not the training's
     held = held_memory()
     model = lora.add_adapter(lora.load_base(folder, "cpu", method), settings, 0, method)
