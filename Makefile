@@ -2,24 +2,28 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-PARALLEL := --numprocesses auto
+# One more worker than cores: many tests wait, for a process, a limit or a kill.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# Tests go to whoever is free; those of one file mostly stay together, and share what they prepare.
+PARALLEL := --numprocesses $(WORKERS) --dist worksteal
 TORTURE := tests/crash tests/durability tests/e2e/test_kill_real_work.py \
 	tests/sandbox/test_conformance.py tests/sandbox/test_killed_parent.py \
 	tests/trainers/test_checkpoints_resume.py
-VLLM := tests/inference/with_vllm tests/inference/test_provider_contract.py
+WITH_VLLM := tests/inference/with_vllm
+VLLM := $(WITH_VLLM) tests/inference/test_provider_contract.py
 # vLLM wants an environment of its own; RUNE_VLLM_PYTHON names one that is there already.
 RUNE_VLLM_PYTHON ?= $(CURDIR)/.venv-vllm/bin/python
 # What judges the plugins: the hosts' own programs, from npm and PyPI.
 PLUGIN_TOOLS := .plugin-tools
 PLUGIN_JUDGES := @anthropic-ai/mcpb@2.1.2 @anthropic-ai/claude-code@2.1.330
 
-.PHONY: demo test test-vllm test-plugins torture lint format plugins bench bench-training clean
+.PHONY: demo test test-vllm test-plugins torture check lint format plugins bench bench-training clean
 
 demo: .venv/ready  ## teach unseen projects and measure what is remembered
 	$(BIN)/rune demo
 
 test: .venv/ready-llama  ## every test but the torture
-	$(BIN)/pytest $(PARALLEL) --dist loadfile $(TORTURE:%=--ignore=%) --ignore=tests/inference/with_vllm \
+	$(BIN)/pytest $(PARALLEL) $(TORTURE:%=--ignore=%) --ignore=$(WITH_VLLM) \
 		--ignore=tests/plugins/with_tools
 
 test-plugins: .venv/ready $(PLUGIN_TOOLS)/ready  ## plugins and bundles in their hosts' own programs
@@ -29,7 +33,10 @@ test-vllm: .venv/ready $(RUNE_VLLM_PYTHON)  ## the vLLM back-end against a real 
 	RUNE_VLLM_PYTHON=$(RUNE_VLLM_PYTHON) $(BIN)/pytest $(VLLM)
 
 torture: .venv/ready  ## kill -9, power cuts, crowds, and every attack on the sandbox
-	$(BIN)/pytest $(PARALLEL) --dist worksteal $(TORTURE)
+	$(BIN)/pytest $(PARALLEL) $(TORTURE)
+
+check: .venv/ready-llama $(PLUGIN_TOOLS)/ready  ## test, test-plugins and torture at once, which is quicker
+	RUNE_PLUGIN_TOOLS=$(CURDIR)/$(PLUGIN_TOOLS) $(BIN)/pytest $(PARALLEL) --ignore=$(WITH_VLLM)
 
 lint: .venv/ready  ## style, types, layers
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 import transformers
 
+from rune_engine.lean_torch import leave_out_compiler
 from trainers import dataset, lora, memory
 from trainers.fitting import Fitting
 from trainers.free_memory import held_memory
@@ -44,6 +45,7 @@ def make_network(folder: Path) -> None:
 
 def main() -> None:
     folder, method, tokens, checkpointed = sys.argv[1:]
+    leave_out_compiler()
     torch.set_num_threads(1)
     settings = DirectSettings(rank=16, max_steps=2, batch_size=int(tokens) // LENGTH, rehearsal=0)
     shape = memory.shape_of(folder, settings, "cpu")
