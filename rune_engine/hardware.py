@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -37,7 +38,9 @@ _CPU_FEATURES = {
     "i8mm": "i8mm",
 }
 """The kernel's names of instructions that matter for matrix products, and ours."""
-_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
+_FAST_BFLOAT16 = {"avx512", "avx512_bf16", "amx_bf16", "bf16"}
+"""With any of them PyTorch has fast bfloat16 products; imitated they take a hundred times as long
+as float32's."""
 
 
 class Accelerator(Model):
@@ -65,9 +68,19 @@ class Hardware(Model):
     accelerators: list[Accelerator]
 
     @property
-    def cpu_bf16(self) -> bool:
-        """Whether the processor multiplies bfloat16 itself."""
-        return not _BF16.isdisjoint(self.cpu_features)
+    def fast_bfloat16(self) -> bool:
+        """Whether bfloat16 products are no slower than float32's on the processor."""
+        return _fast_bfloat16(self.system, self.cpu_features)
+
+
+@cache
+def has_fast_bfloat16() -> bool:
+    """Whether bfloat16 products are no slower than float32's on this processor, with PyTorch."""
+    return _fast_bfloat16(platform.system(), _processor()[1])
+
+
+def _fast_bfloat16(system: str, features: list[str]) -> bool:
+    return system.startswith("Linux") and not _FAST_BFLOAT16.isdisjoint(features)
 
 
 def has_accelerator() -> bool:

@@ -13,6 +13,7 @@ import torch
 from rune_engine.extras import hidden, require
 from rune_engine.models import AdapterMethod
 from trainers import packed
+from trainers.precision import computed_in
 from trainers.settings import QUANTISED, SMALL, DirectSettings
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def load_base(path: str, device: str, method: AdapterMethod = "lora") -> PreTrainedModel:
-    """The frozen base model: bfloat16, or 4-bit NormalFloat with doubly quantised scales.
+    """The frozen base model, as precise as is fast here, or in 4-bit NormalFloat, scales too.
 
     Raises:
         MissingExtraError: `method` needs bitsandbytes, which is not installed.
@@ -29,7 +30,7 @@ def load_base(path: str, device: str, method: AdapterMethod = "lora") -> PreTrai
     from transformers import AutoModelForCausalLM
 
     quantised = method in QUANTISED
-    dtype = _beside_quantised(device) if quantised else torch.bfloat16
+    dtype = computed_in(device, SMALL, packs=True)
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         path,
         dtype=dtype,
@@ -41,19 +42,9 @@ def load_base(path: str, device: str, method: AdapterMethod = "lora") -> PreTrai
     model.requires_grad_(False)
     if quantised:
         return model
-    if device == "cpu" and not _fast_in_bfloat16(model):
+    if dtype != computed_in(device, model.num_parameters(), packs=packed.is_known(model)):
         model = model.float()
     return model.to(device)
-
-
-def _beside_quantised(device: str) -> torch.dtype:
-    """What is computed in beside 4-bit weights: a processor that has to imitate bfloat16's products
-    takes a hundred times as long for them."""
-    return torch.bfloat16 if device != "cpu" or _has_bfloat16() else torch.float32
-
-
-def _has_bfloat16() -> bool:
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _quantised(device: str, dtype: torch.dtype) -> dict[str, Any]:
@@ -68,12 +59,6 @@ def _quantised(device: str, dtype: torch.dtype) -> dict[str, Any]:
         bnb_4bit_compute_dtype=dtype,
     )
     return {"quantization_config": config, "device_map": {"": device}}
-
-
-def _fast_in_bfloat16(model: PreTrainedModel) -> bool:
-    if sum(p.numel() for p in model.parameters()) >= SMALL:
-        return True
-    return packed.is_known(model) and _has_bfloat16()
 
 
 def add_adapter(

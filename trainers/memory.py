@@ -7,13 +7,13 @@ inner size i, query width q and key and value width k; an adapter of p parameter
 micro-batches of t tokens; v entries in the vocabulary:
 
     process     what this process holds already
-    weights     2 n            (4 n where a small model is float32)
-                2 (n - l) + 0.52 l                       in 4-bit NormalFloat
+    weights     c n            of c bytes each, 4 where float32 is computed in, else 2
+                c (n - l) + 0.52 l                       in 4-bit NormalFloat
     adapter     24 p           weights, gradients, two moments, and copies of the best and the last
-    activations t (8 h + 2 (2 h + 3 q + 2 k + 3 i + 7 r) + 8)    a layer, kept for the gradient
+    activations t (8 h + c (2 h + 3 q + 2 k + 3 i + 7 r) + 8)    a layer, kept for the gradient
                 t 4 h          a layer, and the above once, with checkpointing
     transient   t (12 h + 12 i)      the widest layer's gradient; and scores of a block of attention
-    unpacked    2 * the largest weight, twice, in 4-bit NormalFloat
+    unpacked    c * the largest weight, twice, in 4-bit NormalFloat
     logits      12 * chunk
     slack       a fifth of the above but the process: kernels, allocator
 
@@ -35,6 +35,7 @@ from rune_engine.models import AdapterMethod, DistillMethod
 from trainers import packed
 from trainers.free_memory import free_memory, held_memory
 from trainers.head import chunk_rows
+from trainers.precision import computed_in
 from trainers.running import Cut
 from trainers.settings import DirectSettings
 
@@ -64,7 +65,7 @@ class Shape:
     vocabulary: int
     packs: bool
     adapter_per_rank: int
-    weight_bytes: int = 2
+    item_bytes: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ def shape_of(folder: str | Path, settings: DirectSettings, device: str) -> Shape
     layers = max(1, int(config.num_hidden_layers))
     heads = int(config.num_attention_heads)
     head = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
+    packs = device == "cpu" and packed.is_known(model)
     return Shape(
         parameters=model.num_parameters(),
         linear=sum(module.weight.numel() for module in linear.values()),
@@ -113,8 +115,9 @@ def shape_of(folder: str | Path, settings: DirectSettings, device: str) -> Shape
         keys=int(getattr(config, "num_key_value_heads", None) or heads) * head,
         heads=heads,
         vocabulary=int(config.vocab_size),
-        packs=device == "cpu" and packed.is_known(model),
+        packs=packs,
         adapter_per_rank=sum(module.in_features + module.out_features for module in adapted),
+        item_bytes=computed_in(device, model.num_parameters(), packs=packs).itemsize,
     )
 
 
@@ -128,10 +131,11 @@ def estimate(
         longest: tokens of the longest example.
     """
     quantised = method != "lora"
-    weights = shape.weight_bytes * shape.parameters
+    each = shape.item_bytes
+    weights = each * shape.parameters
     if quantised:
-        weights = int(2 * (shape.parameters - shape.linear) + _NF4_BYTES * shape.linear)
-        weights += 4 * shape.largest
+        weights = int(each * (shape.parameters - shape.linear) + _NF4_BYTES * shape.linear)
+        weights += 2 * each * shape.largest
     if method == "qdora":
         weights += 12 * shape.largest + shape.layers * 4 * 7 * shape.hidden
     adapter = _ADAPTER_BYTES * rank * shape.adapter_per_rank
@@ -143,7 +147,7 @@ def estimate(
 
 def _activations(shape: Shape, cut: Cut, rank: int, tokens: int) -> int:
     wide = 2 * shape.hidden + 3 * shape.queries + 2 * shape.keys + 3 * shape.inner + 7 * rank
-    layer = tokens * (8 * shape.hidden + 2 * wide + 8)
+    layer = tokens * (8 * shape.hidden + shape.item_bytes * wide + 8)
     if cut.checkpointed:
         return shape.layers * tokens * 4 * shape.hidden + layer
     return shape.layers * layer

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
 from torch import Tensor
 
 from trainers import packed
 from trainers.head import token_losses
+from trainers.precision import autocast
 from trainers.tokens import Batch, Example, answer_tokens, by_length, collate
 from trainers.tokens import token_losses as padded_losses
 
@@ -100,7 +100,7 @@ class _Padded:
         return answer_tokens(self.batch)
 
     def losses(self) -> Tensor:
-        with torch.autocast(self.device, dtype=torch.bfloat16):
+        with autocast(self.device):
             return padded_losses(self.model, self.batch)
 
 

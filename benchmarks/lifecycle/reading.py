@@ -20,9 +20,9 @@ from rune_engine.registry import AdapterRegistry
 
 _JOBS = "SELECT kind, status, count(*) FROM jobs GROUP BY kind, status ORDER BY kind, status"
 
-MADE_AT_ONCE, TRAINED, EVALUATED = "distilled at once", "trained", "evaluated"
+MADE_AT_ONCE, TRAINED, EVALUATED, REFITTED = "distilled at once", "trained", "evaluated", "refitted"
 PROMOTED, ARCHIVED, RESTORED = "promoted", "archived", "restored"
-COUNTED = (MADE_AT_ONCE, TRAINED, EVALUATED, PROMOTED, ARCHIVED, RESTORED)
+COUNTED = (MADE_AT_ONCE, TRAINED, EVALUATED, REFITTED, PROMOTED, ARCHIVED, RESTORED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def _name_of(event: LifecycleEvent) -> str | None:
         case "consolidation_decided", "distill":
             return MADE_AT_ONCE if event.payload.get("way") == "fast" else TRAINED
         case "fitness_measured", _:
-            return EVALUATED
+            return REFITTED if "inherited_from" in event.payload else EVALUATED
         case "adapter_archived", _:
             return ARCHIVED
         case "adapter_restored", _:

@@ -207,7 +207,7 @@ def _row(
 ) -> Row:
     shape = shape_of(path)
     size = _weight_bytes(path)
-    need = _need(shape, path, size, config) if shape else None
+    need = _need(shape, path, size, config, hardware) if shape else None
     licence = pulled.source.licence if pulled else None
     if name in base_models.shipped():
         licence = "apache-2.0"
@@ -239,10 +239,7 @@ def _catalogue_row(
     size, need = 2 * model.shape.parameters, None
     if file is None:
         need = memory.need_of_safetensors(
-            model.shape,
-            model.shape.parameters,
-            config.serving.precision,
-            config.serving.context,
+            model.shape, config.serving.precision, hardware, config.serving.context
         )
     elif file in QUANTISATIONS:
         size = memory.gguf_bytes(model.shape, file)
@@ -259,11 +256,11 @@ def _catalogue_row(
     )
 
 
-def _need(shape: ModelShape, path: Path, size: int, config: RuneConfig) -> Need:
+def _need(shape: ModelShape, path: Path, size: int, config: RuneConfig, hardware: Hardware) -> Need:
     context = config.serving.context
     if path.suffix == ".gguf":
         return memory.need_of_gguf(shape, size, context)
-    return memory.need_of_safetensors(shape, shape.parameters, config.serving.precision, context)
+    return memory.need_of_safetensors(shape, config.serving.precision, hardware, context)
 
 
 def _judge(need: Need | None, is_gguf: bool, hardware: Hardware) -> Verdict | None:

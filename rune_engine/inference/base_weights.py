@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from rune_engine.hardware import has_fast_bfloat16
+
 _SMALL_MODEL_PARAMETERS = 100_000_000
 
 
@@ -36,8 +38,11 @@ def load_weights(folder: Path, precision: str) -> Any:
 
 
 def compute_dtype(folder: Path, precision: str, device: str) -> torch.dtype:
-    """What is computed in; auto is exact for a small model on a CPU, half the bytes else."""
+    """What is computed in; auto is float32 for a small model on a processor and wherever a
+    processor imitates bfloat16, half the bytes else."""
     if precision == "float32":
+        return torch.float32
+    if device == "cpu" and precision != "bfloat16" and not has_fast_bfloat16():
         return torch.float32
     if precision == "auto" and device == "cpu" and _parameters(folder) < _SMALL_MODEL_PARAMETERS:
         return torch.float32

@@ -17,7 +17,7 @@ Fit = Literal["fits", "tight", "too large"]
 
 CONTEXT = 8192
 """Tokens that are reckoned with where the configuration names no context."""
-_BYTES_EACH = {"float32": 4.0, "bfloat16": 2.0, "nf4": 0.57}
+_NF4_BYTES = 0.57
 _SMALL_MODEL_PARAMETERS = 100_000_000
 """Below it a model runs in float32 on a processor, as the worker does."""
 _TORCH_BYTES = 600 * 1024**2
@@ -57,17 +57,24 @@ class Verdict(Model):
 
 
 def need_of_safetensors(
-    shape: ModelShape, parameters: int, precision: str = "auto", context: int | None = None
+    shape: ModelShape, precision: str, hardware: Hardware, context: int | None = None
 ) -> Need:
-    """What Transformers takes for a model of that many parameters."""
-    if precision == "auto":
-        precision = "float32" if parameters < _SMALL_MODEL_PARAMETERS else "bfloat16"
-    matrices = shape.embedding * (1 if shape.tied else 2)
-    weights = parameters * _BYTES_EACH[precision]
+    """What Transformers takes for a model of that shape on that machine."""
+    each = _bytes_computed_in(precision, shape.parameters, hardware)
+    quantised = 0
     if precision == "nf4":  # the vocabulary's matrices stay as they are
-        weights = (parameters - matrices) * _BYTES_EACH["nf4"] + matrices * _BYTES_EACH["bfloat16"]
-    each = 4 if precision == "float32" else 2
+        quantised = shape.parameters - shape.embedding * (1 if shape.tied else 2)
+    weights = each * (shape.parameters - quantised) + _NF4_BYTES * quantised
     return _need(shape, int(weights), _TORCH_BYTES, context, each)
+
+
+def _bytes_computed_in(precision: str, parameters: int, hardware: Hardware) -> int:
+    """Bytes of a number that the worker computes with: 4 for float32, 2 for bfloat16."""
+    if precision in ("float32", "bfloat16"):
+        return 4 if precision == "float32" else 2
+    on_processor = best_accelerator(hardware) is None
+    small = precision == "auto" and parameters < _SMALL_MODEL_PARAMETERS
+    return 4 if on_processor and (small or not hardware.fast_bfloat16) else 2
 
 
 def need_of_gguf(shape: ModelShape, file_bytes: int, context: int | None = None) -> Need:
@@ -118,7 +125,7 @@ def recommend(hardware: Hardware, context: int | None = None) -> tuple[Catalogue
     device = best_accelerator(hardware)
     most = _most_parameters(hardware) if device is None else None
     for model in reversed(CATALOGUE):
-        need = need_of_safetensors(model.shape, model.shape.parameters, context=context)
+        need = need_of_safetensors(model.shape, "auto", hardware, context)
         verdict = judge(need, hardware, on_accelerator=device is not None)
         if verdict.fit != "fits" or (most is not None and model.shape.parameters > most):
             continue

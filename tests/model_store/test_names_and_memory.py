@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import struct
 import subprocess
@@ -15,7 +16,14 @@ from base_models.gguf_header import BASE_MODEL_ID, read_header
 from rune_engine.cgroups import cgroup_cores, cgroup_memory
 from rune_engine.config import RuneConfig
 from rune_engine.errors import BaseModelCorruptedError, BaseModelNotFoundError, InvalidInputError
-from rune_engine.hardware import Hardware, amd_accelerators, parse_cpuinfo, parse_nvidia_smi, probe
+from rune_engine.hardware import (
+    Hardware,
+    amd_accelerators,
+    has_fast_bfloat16,
+    parse_cpuinfo,
+    parse_nvidia_smi,
+    probe,
+)
 from rune_engine.inference.factory import create_provider
 from rune_engine.model_store import memory
 from rune_engine.model_store.catalogue import CATALOGUE, by_name
@@ -85,19 +93,40 @@ def test_gguf_sizes_are_those_that_are_published(
 
 def test_the_need_of_a_model_grows_with_context_and_precision() -> None:
     shape = CATALOGUE[0].shape
-    need = memory.need_of_safetensors(shape, shape.parameters, "bfloat16", 1000)
+    here = machine(60 * GIB, 64 * GIB)
+    need = memory.need_of_safetensors(shape, "bfloat16", here, 1000)
     assert need.weights == 2 * shape.parameters
     assert need.cache == 2 * 24 * 2 * 64 * 1000 * 2  # keys and values, layers, heads, size, tokens
-    longer = memory.need_of_safetensors(shape, shape.parameters, "bfloat16", 10**9)
+    longer = memory.need_of_safetensors(shape, "bfloat16", here, 10**9)
     assert longer.context == 32_768
-    double = memory.need_of_safetensors(shape, shape.parameters, "float32", 1000)
-    nf4 = memory.need_of_safetensors(shape, shape.parameters, "nf4", 1000)
+    double = memory.need_of_safetensors(shape, "float32", here, 1000)
+    nf4 = memory.need_of_safetensors(shape, "nf4", machine(GIB, GIB, accelerator=80 * GIB), 1000)
     assert double.weights == 2 * need.weights > 4 * nf4.weights - need.weights
+
+
+def test_a_processor_that_imitates_bfloat16_computes_in_twice_the_bytes() -> None:
+    shape = CATALOGUE[-1].shape
+    slow = machine(60 * GIB, 64 * GIB)
+    fast = slow.model_copy(update={"cpu_features": ["avx2", "avx512_bf16"]})
+    apple = fast.model_copy(update={"system": "Darwin arm64", "cpu_features": ["neon", "bf16"]})
+    weights = {
+        name: memory.need_of_safetensors(shape, "auto", here).weights
+        for name, here in (("slow", slow), ("fast", fast), ("apple", apple))
+    }
+    assert weights["slow"] == weights["apple"] == 2 * weights["fast"] == 4 * shape.parameters
+    assert memory.need_of_safetensors(shape, "nf4", slow).weights < weights["fast"]
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="Only there the kernel tells.")
+def test_what_is_said_of_bfloat16_is_what_pytorch_says() -> None:
+    code = "import torch; print(torch.ops.mkldnn._is_mkldnn_bf16_supported())"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == str(has_fast_bfloat16())
 
 
 def test_what_fits_is_told_from_what_is_free_and_what_is_there() -> None:
     shape = CATALOGUE[-1].shape
-    need = memory.need_of_safetensors(shape, shape.parameters)
+    need = memory.need_of_safetensors(shape, "bfloat16", machine(GIB, GIB))
     fits = [
         memory.judge(need, machine(free * GIB, total * GIB), on_accelerator=True).fit
         for free, total in ((40, 64), (8, 64), (8, 16))

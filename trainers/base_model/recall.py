@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase, Qwen2ForCausalLM
 
 from trainers.base_model.corpus import LONG, SHORT, Corpus, Document
 from trainers.base_model.encoding import encode_document
+from trainers.precision import autocast
 from trainers.tokens import IGNORED
 
 _EVALUATION_SEED = 77
@@ -50,7 +51,7 @@ def _answers(
 ) -> list[bool]:
     example = encode_document(tokenizer, document)
     device = network.device
-    with torch.autocast(device.type, dtype=torch.bfloat16):
+    with autocast(device.type):
         logits = network(input_ids=torch.tensor([example.ids], device=device)).logits[0]
     likeliest = logits.argmax(-1).tolist()
     hits = [

@@ -26,6 +26,7 @@ from trainers.base_model.network import make_network
 from trainers.base_model.progress import Progress
 from trainers.base_model.recall import recall
 from trainers.base_model.tokenizer import load_tokenizer, train_tokenizer
+from trainers.precision import autocast
 from trainers.tokens import IGNORED, Batch, Example, answer_tokens, collate, token_losses
 
 
@@ -141,7 +142,7 @@ def _learn(
     losses = []
     for batch in batches:
         moved = Batch(batch.ids.to(device), batch.labels.to(device))
-        with torch.autocast(device, dtype=torch.bfloat16):
+        with autocast(device):
             each = token_losses(network, moved)
         (each.sum() / targets).backward()  # type: ignore[no-untyped-call]
         losses.append(each.mean().item())

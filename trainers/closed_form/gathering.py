@@ -22,6 +22,7 @@ from trainers.closed_form.kept import Kept, Store
 from trainers.closed_form.known import Known, answer_tokens
 from trainers.closed_form.memory import estimate, require
 from trainers.closed_form.output import Output
+from trainers.precision import computed_in
 from trainers.protocol import Report
 from trainers.settings import SMALL, DirectSettings
 from trainers.tokens import Example
@@ -108,7 +109,11 @@ class Gathering:
     def _fit(self, unread: Sequence[Example], asked: int, rows: int) -> tuple[torch.dtype, int]:
         """The precision of the model, and the peak; refuses what is too much."""
         parameters = memory.shape_of(self._folder, DirectSettings(), self._device).parameters
-        dtype = torch.float32 if parameters < SMALL else torch.bfloat16
+        dtype = (
+            torch.float32
+            if parameters < SMALL
+            else computed_in(self._device, parameters, packs=False)
+        )
         need = estimate(
             self._shape,
             parameters if unread else 0,
