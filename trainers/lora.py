@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rune_engine.extras import hidden, require
+from rune_engine.extras import require
 from rune_engine.models import AdapterMethod
 from trainers import packed
+from trainers.lean_peft import without_4_bits
 from trainers.precision import computed_in
 from trainers.settings import QUANTISED, SMALL, DirectSettings
 
@@ -65,9 +66,8 @@ def add_adapter(
     model: PreTrainedModel, settings: DirectSettings, seed: int, method: AdapterMethod = "lora"
 ) -> PeftModel:
     """`model` with a fresh adapter, whose weights are float32 and start at no change."""
-    # PEFT loads bitsandbytes wherever it finds it: a third of a training's start, for nothing.
-    with nullcontext() if method in QUANTISED else hidden("bitsandbytes"):
-        from peft import LoraConfig, get_peft_model, import_utils
+    with nullcontext() if method in QUANTISED else without_4_bits():
+        from peft import LoraConfig, get_peft_model
 
         torch.manual_seed(seed)
         config = LoraConfig(
@@ -80,8 +80,6 @@ def add_adapter(
             use_dora=method == "qdora",
         )
         wrapped = get_peft_model(model, config)
-    for looked in (import_utils.is_bnb_available, import_utils.is_bnb_4bit_available):
-        looked.cache_clear()  # what it found is not to be remembered
     for parameter in trainable(wrapped):
         parameter.data = parameter.data.float()
     return wrapped
