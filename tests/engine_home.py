@@ -1,4 +1,8 @@
-"""Fixtures of a home whose base model is scripted; its engine does not outlive the test."""
+"""Fixtures of a home whose base model is scripted; its engine does not outlive its tests.
+
+`config` and `client` are a test's own. `shared_config` and `shared_client` are for tests that leave
+a home as they find it, or write to a project of their own: one engine serves all of a module.
+"""
 
 from __future__ import annotations
 
@@ -23,4 +27,19 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RuneConf
 @pytest.fixture
 async def client(config: RuneConfig) -> AsyncIterator[EngineClient]:
     async with EngineClient(config) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def shared_config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RuneConfig]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", stand_in_trainer_path())
+        config = scripted_config(tmp_path_factory.mktemp("shared"))
+        yield config
+        end_engines(config)
+
+
+@pytest.fixture
+async def shared_client(shared_config: RuneConfig) -> AsyncIterator[EngineClient]:
+    async with EngineClient(shared_config) as client:
         yield client

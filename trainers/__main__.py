@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 
+from rune_engine.lean_torch import leave_out_compiler
 from rune_engine.models import CompareJob, MergeJob, Model, TrainerJob
 from trainers.distilling import distill
 from trainers.protocol import Report, run_trainer
@@ -47,4 +48,5 @@ def carry_out(job: Job, report: Report) -> Model:
 
 
 if __name__ == "__main__":
+    leave_out_compiler()
     run_trainer(carry_out, parse)

@@ -10,9 +10,9 @@ import hashlib
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from peft import PeftModel
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from rune_engine.extras import require
@@ -22,7 +22,10 @@ from trainers.checkpoint import Checkpoints, Snapshot
 from trainers.fitting import Fit, Fitting, kept_back_loss
 from trainers.protocol import Report, peak_memory_bytes
 from trainers.running import Runner, runner_for
-from trainers.settings import DirectSettings, resolve
+from trainers.settings import QUANTISED, DirectSettings, resolve
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ def _plan(job: TrainerJob, settings: DirectSettings, data: dataset.Split) -> mem
     """The method and the cut that fit into memory."""
     device = _device()
     method = job.method
-    if method in lora.QUANTISED:
+    if method in QUANTISED:
         require("qlora", f"Training with {method}")
     shape = memory.shape_of(job.base_model_path, settings, device)
     lengths = [len(example.ids) for example in data.everything + data.rehearsal]

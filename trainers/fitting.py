@@ -9,10 +9,9 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import PeftModel
 
 from trainers import dataset, lora
 from trainers.checkpoint import Snapshot
@@ -20,6 +19,9 @@ from trainers.protocol import Report
 from trainers.running import Micro, Runner
 from trainers.settings import DirectSettings
 from trainers.tokens import Example
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 
 @dataclass(frozen=True, slots=True)

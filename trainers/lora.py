@@ -1,25 +1,25 @@
-"""Making, measuring and saving one LoRA adapter with PEFT."""
+"""Making, measuring and saving one LoRA adapter with PEFT, which is imported as it is needed."""
 
 from __future__ import annotations
 
 import json
 import math
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.lora import LoraLayer
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from rune_engine.extras import require
 from rune_engine.models import AdapterMethod
 from trainers import packed
+from trainers.lean_peft import without_4_bits
 from trainers.precision import computed_in
-from trainers.settings import SMALL, DirectSettings
+from trainers.settings import QUANTISED, SMALL, DirectSettings
 
-QUANTISED = frozenset({"qlora", "qdora"})
-"""Methods whose base model is kept in 4-bit NormalFloat."""
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
 
 
 def load_base(path: str, device: str, method: AdapterMethod = "lora") -> PreTrainedModel:
@@ -28,6 +28,8 @@ def load_base(path: str, device: str, method: AdapterMethod = "lora") -> PreTrai
     Raises:
         MissingExtraError: `method` needs bitsandbytes, which is not installed.
     """
+    from transformers import AutoModelForCausalLM
+
     quantised = method in QUANTISED
     dtype = computed_in(device, SMALL, packs=True)
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
@@ -48,6 +50,8 @@ def load_base(path: str, device: str, method: AdapterMethod = "lora") -> PreTrai
 
 def _quantised(device: str, dtype: torch.dtype) -> dict[str, Any]:
     """How Transformers is told to quantise while it loads (Dettmers et al. 2023)."""
+    from transformers import BitsAndBytesConfig
+
     require("qlora", "Training on a quantised base model")
     config = BitsAndBytesConfig(
         load_in_4bit=True,
@@ -62,17 +66,20 @@ def add_adapter(
     model: PreTrainedModel, settings: DirectSettings, seed: int, method: AdapterMethod = "lora"
 ) -> PeftModel:
     """`model` with a fresh adapter, whose weights are float32 and start at no change."""
-    torch.manual_seed(seed)
-    config = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,
-        lora_dropout=settings.dropout,
-        target_modules=settings.target_modules,
-        bias="none",
-        task_type="CAUSAL_LM",
-        use_dora=method == "qdora",
-    )
-    wrapped = get_peft_model(model, config)
+    with nullcontext() if method in QUANTISED else without_4_bits():
+        from peft import LoraConfig, get_peft_model
+
+        torch.manual_seed(seed)
+        config = LoraConfig(
+            r=settings.rank,
+            lora_alpha=settings.alpha,
+            lora_dropout=settings.dropout,
+            target_modules=settings.target_modules,
+            bias="none",
+            task_type="CAUSAL_LM",
+            use_dora=method == "qdora",
+        )
+        wrapped = get_peft_model(model, config)
     for parameter in trainable(wrapped):
         parameter.data = parameter.data.float()
     return wrapped
@@ -86,6 +93,8 @@ def trainable(model: torch.nn.Module) -> list[torch.nn.Parameter]:
 @torch.no_grad()
 def delta_w_norm(model: PeftModel) -> float:
     """Frobenius norm of the whole update, over all modules."""
+    from peft.tuners.lora import LoraLayer
+
     layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
     return math.sqrt(sum(_squared_update(layer, name) for layer in layers for name in layer.lora_A))
 

@@ -9,6 +9,8 @@ from rune_engine.errors import BaseModelNotFoundError, TrainingError
 from rune_engine.models import TrainerJob
 
 ALL_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+QUANTISED = frozenset({"qlora", "qdora"})
+"""Methods whose base model is kept in 4-bit NormalFloat."""
 SMALL = 100_000_000
 """Below this many parameters a model that is not packed is float32 on a CPU: it costs nothing."""
 

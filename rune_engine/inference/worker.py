@@ -30,6 +30,7 @@ from rune_engine.inference.provider import AdapterRef, GenerationRequest
 from rune_engine.inference.rows import Row
 from rune_engine.inference.wire import Message, read_adapter, read_requests, to_line
 from rune_engine.inference.worker_model import WorkerModel
+from rune_engine.lean_torch import leave_out_compiler
 
 _GATHER_SECONDS = 0.0005
 """How long a batch waits for calls made at the same moment; less than a token's time."""
@@ -248,6 +249,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
 
     def load() -> WorkerModel:
+        leave_out_compiler()
         import torch
 
         from rune_engine.inference.local_model import LocalModel

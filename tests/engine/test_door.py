@@ -19,10 +19,12 @@ JSON = {"content-type": "application/json"}
 
 
 @pytest.fixture
-async def raw(config: RuneConfig, client: EngineClient) -> AsyncIterator[httpx.AsyncClient]:
+async def raw(
+    shared_config: RuneConfig, shared_client: EngineClient
+) -> AsyncIterator[httpx.AsyncClient]:
     """Plain HTTP to a running engine."""
-    await client.health()
-    transport = httpx.AsyncHTTPTransport(uds=str(config.socket_path))
+    await shared_client.health()
+    transport = httpx.AsyncHTTPTransport(uds=str(shared_config.socket_path))
     async with httpx.AsyncClient(transport=transport, base_url="http://engine", timeout=60) as raw:
         yield raw
 
@@ -76,16 +78,16 @@ BAD_BODIES: dict[str, tuple[str, bytes, str]] = {
 
 @pytest.mark.parametrize("name", BAD_BODIES)
 async def test_a_bad_body_is_refused_by_its_field(
-    raw: httpx.AsyncClient, client: EngineClient, name: str
+    raw: httpx.AsyncClient, shared_client: EngineClient, name: str
 ) -> None:
-    before = stored(await client.status())
+    before = stored(await shared_client.status())
     path, body, named = BAD_BODIES[name]
     response = await raw.post(path, content=body, headers=JSON)
     error = response.json()["error"]
     assert 400 <= response.status_code < 500, error
     assert error["code"] in ("invalid_input", "invalid_trajectory")
     assert named in error["message"] and len(error["message"]) < 2000
-    assert stored(await client.status()) == before
+    assert stored(await shared_client.status()) == before
 
 
 @pytest.mark.parametrize(
@@ -117,35 +119,41 @@ async def test_unknown_paths_and_methods_answer_with_envelopes(raw: httpx.AsyncC
 
 @pytest.mark.parametrize("announced", [True, False])
 async def test_fifty_megabytes_are_refused(
-    raw: httpx.AsyncClient, client: EngineClient, announced: bool
+    raw: httpx.AsyncClient, shared_client: EngineClient, announced: bool
 ) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(50):
             yield b"x" * 1024**2
 
+    before = stored(await shared_client.status())
     body: Any = b"x" * (50 * 1024**2) if announced else chunks()
     response = await raw.post("/trajectories", content=body, headers=JSON)
     assert (response.status_code, response.json()["error"]["code"]) == (413, "invalid_input")
-    assert (await client.status()).trajectories == 0
+    assert stored(await shared_client.status()) == before
 
 
-async def test_a_client_is_told_that_its_trajectory_is_too_large(client: EngineClient) -> None:
+async def test_a_client_is_told_that_its_trajectory_is_too_large(
+    shared_client: EngineClient,
+) -> None:
     attempts = [Attempt(generated_code="x" * 900_000, tests_passed=True) for _ in range(20)]
     large = TrajectoryDraft(
         project_id="shop", task_description="Large", attempts=attempts, outcome="success"
     )
     with pytest.raises(InvalidInputError, match="larger than 8 MiB"):
-        await client.record(large)
+        await shared_client.record(large)
 
 
-async def test_a_contradiction_is_refused_as_the_store_refuses_it(client: EngineClient) -> None:
+async def test_a_contradiction_is_refused_as_the_store_refuses_it(
+    shared_client: EngineClient,
+) -> None:
     failed = [Attempt(generated_code="x", tests_passed=False)]
     with pytest.raises(InvalidTrajectoryError, match="did not pass"):
-        await client.record(draft(attempts=failed))
+        await shared_client.record(draft(attempts=failed))
 
 
-async def test_the_same_trajectory_is_recorded_once(client: EngineClient) -> None:
-    first, again = await client.record(draft()), await client.record(draft())
+async def test_the_same_trajectory_is_recorded_once(shared_client: EngineClient) -> None:
+    same = draft(project_id="twice")
+    first, again = await shared_client.record(same), await shared_client.record(same)
     assert (first.duplicate, again.duplicate) == (False, True)
     assert first.trajectory_id == again.trajectory_id
     assert again.distillable_trajectories == 1

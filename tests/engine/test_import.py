@@ -44,19 +44,21 @@ async def test_good_lines_are_stored_and_bad_ones_named(
     assert not (config.jobs_path / job.id).exists()
 
 
-async def test_only_the_first_refusals_are_told(client: EngineClient, tmp_path: Path) -> None:
+async def test_only_the_first_refusals_are_told(
+    shared_client: EngineClient, tmp_path: Path
+) -> None:
     file = tmp_path / "bad.jsonl"
     file.write_text("bad\n" * 500)
-    job = await imported(client, file)
+    job = await imported(shared_client, file)
     assert job.result is not None
     assert (job.result["stored"], job.result["refused"]) == (0, 500)
     assert [r["line"] for r in job.result["refused_lines"]] == list(range(1, MAX_REPORTED + 1))
 
 
-async def test_an_empty_file_holds_nothing(client: EngineClient, tmp_path: Path) -> None:
+async def test_an_empty_file_holds_nothing(shared_client: EngineClient, tmp_path: Path) -> None:
     file = tmp_path / "empty.jsonl"
     file.touch()
-    job = await imported(client, file)
+    job = await imported(shared_client, file)
     assert job.result is not None and job.result["stored"] == 0
 
 
@@ -83,7 +85,8 @@ async def test_a_killed_import_goes_on_and_stores_each_once(
 
 
 @pytest.mark.parametrize("path", ["relative.jsonl", "/no/such/file", "/tmp", "/tmp\0"])
-async def test_what_is_no_file_is_refused(client: EngineClient, path: str) -> None:
+async def test_what_is_no_file_is_refused(shared_client: EngineClient, path: str) -> None:
+    before = await shared_client.list_jobs()
     with pytest.raises(InvalidInputError):
-        await client.import_file(ImportParams(path=path))
-    assert await client.list_jobs() == []
+        await shared_client.import_file(ImportParams(path=path))
+    assert await shared_client.list_jobs() == before

@@ -49,9 +49,11 @@ async def test_a_task_is_solved_and_remembered(client: EngineClient) -> None:
     assert status.projects[0].distillable_trajectories == 1
 
 
-async def test_a_task_the_model_cannot_answer_fails_with_its_error(client: EngineClient) -> None:
-    job = await client.run_task(RunTaskParams(task_description="Nobody knows this"))
-    job = await finished(client, job)
+async def test_a_task_the_model_cannot_answer_fails_with_its_error(
+    shared_client: EngineClient,
+) -> None:
+    job = await shared_client.run_task(RunTaskParams(task_description="Nobody knows this"))
+    job = await finished(shared_client, job)
     assert job.status == "failed" and job.error is not None
     assert job.error["code"] == "inference_error" and job.error["next_step"]
 
@@ -76,20 +78,23 @@ async def test_cancelling_a_running_task_ends_it(client: EngineClient) -> None:
     assert (await client.status()).trajectories == 0
 
 
-async def test_cancelling_what_has_ended_changes_nothing(client: EngineClient) -> None:
+async def test_cancelling_what_has_ended_changes_nothing(shared_client: EngineClient) -> None:
     job = await finished(
-        client, await client.run_task(RunTaskParams(task_description="Add two numbers"))
+        shared_client,
+        await shared_client.run_task(RunTaskParams(task_description="Add two numbers")),
     )
-    assert await client.cancel_job(job.id) == job
+    assert await shared_client.cancel_job(job.id) == job
 
 
-async def test_waiting_returns_when_the_job_changes_or_time_is_up(client: EngineClient) -> None:
-    job = await client.run_task(SLOW)
-    job = await until_job(client, job, lambda seen: "generating" in seen.message)
-    same = await client.wait_job(job.id, after_revision=job.revision, timeout=0.2)
+async def test_waiting_returns_when_the_job_changes_or_time_is_up(
+    shared_client: EngineClient,
+) -> None:
+    job = await shared_client.run_task(SLOW)
+    job = await until_job(shared_client, job, lambda seen: "generating" in seen.message)
+    same = await shared_client.wait_job(job.id, after_revision=job.revision, timeout=0.2)
     assert same.revision == job.revision
-    waiting = asyncio.create_task(client.wait_job(job.id, after_revision=job.revision))
-    await client.cancel_job(job.id)
+    waiting = asyncio.create_task(shared_client.wait_job(job.id, after_revision=job.revision))
+    await shared_client.cancel_job(job.id)
     assert (await waiting).revision > job.revision
 
 
@@ -169,15 +174,15 @@ async def test_cancelling_a_distillation_ends_the_trainer_and_its_children(
     [("refuse", "The loss is not finite."), ("babble", "not in its protocol")],
 )
 async def test_a_trainer_that_fails_fails_its_job(
-    client: EngineClient, tmp_path: Path, behaviour: str, message: str
+    shared_client: EngineClient, tmp_path: Path, behaviour: str, message: str
 ) -> None:
-    await client.record(draft())
+    await shared_client.record(draft())
     model = base_model_folder(tmp_path, behaviour)
-    job = await client.distill(DistillParams(project_id="shop", base_model=str(model)))
-    job = await finished(client, job)
+    job = await shared_client.distill(DistillParams(project_id="shop", base_model=str(model)))
+    job = await finished(shared_client, job)
     assert job.error is not None and job.error["code"] == "training_error"
     assert message in job.error["message"]
-    await distilled(client, tmp_path)
+    await distilled(shared_client, tmp_path)
 
 
 BAD_TASKS: dict[str, tuple[dict[str, Any], type[errors.RuneError]]] = {
@@ -192,12 +197,15 @@ BAD_TASKS: dict[str, tuple[dict[str, Any], type[errors.RuneError]]] = {
 
 
 @pytest.mark.parametrize("name", BAD_TASKS)
-async def test_a_task_that_could_only_fail_is_refused(client: EngineClient, name: str) -> None:
+async def test_a_task_that_could_only_fail_is_refused(
+    shared_client: EngineClient, name: str
+) -> None:
     changes, expected = BAD_TASKS[name]
+    before = await shared_client.list_jobs()
     with pytest.raises(expected) as refused:
-        await client.run_task(RunTaskParams(task_description="Add two numbers", **changes))
+        await shared_client.run_task(RunTaskParams(task_description="Add two numbers", **changes))
     assert type(refused.value) is expected and refused.value.next_step
-    assert await client.list_jobs() == []
+    assert await shared_client.list_jobs() == before
 
 
 async def test_an_adapter_for_another_base_model_is_refused(
@@ -221,23 +229,24 @@ BAD_DISTILLATIONS: dict[str, tuple[dict[str, Any], type[errors.RuneError]]] = {
 
 @pytest.mark.parametrize("name", BAD_DISTILLATIONS)
 async def test_a_distillation_that_could_only_fail_is_refused(
-    client: EngineClient, tmp_path: Path, name: str
+    shared_client: EngineClient, tmp_path: Path, name: str
 ) -> None:
     changes, expected = BAD_DISTILLATIONS[name]
-    await client.record(draft())
-    await client.record(draft(1, held_out=True, project_id="empty"))
+    await shared_client.record(draft())
+    await shared_client.record(draft(1, held_out=True, project_id="empty"))
+    jobs, adapters = await shared_client.list_jobs(), (await shared_client.status()).adapters
     given = {"project_id": "shop", "base_model": str(base_model_folder(tmp_path))}
     with pytest.raises(expected) as refused:
-        await client.distill(DistillParams.model_validate({**given, **changes}))
+        await shared_client.distill(DistillParams.model_validate({**given, **changes}))
     assert type(refused.value) is expected and refused.value.next_step
-    assert await client.list_jobs() == []
-    assert (await client.status()).adapters == 0
+    assert await shared_client.list_jobs() == jobs
+    assert (await shared_client.status()).adapters == adapters
 
 
 @pytest.mark.parametrize("call", ["get_job", "cancel_job", "wait_job"])
-async def test_an_unknown_job_is_not_found(client: EngineClient, call: str) -> None:
+async def test_an_unknown_job_is_not_found(shared_client: EngineClient, call: str) -> None:
     with pytest.raises(errors.JobNotFoundError):
-        await getattr(client, call)("no-such-job")
+        await getattr(shared_client, call)("no-such-job")
 
 
 def _content(path: Path) -> Any:

@@ -49,14 +49,14 @@ async def test_a_task_of_a_project_that_is_off_is_solved_and_not_kept(
 
 
 async def test_nothing_is_learnt_from_a_project_that_is_off(
-    client: EngineClient, tmp_path: Path
+    shared_client: EngineClient, tmp_path: Path
 ) -> None:
-    await client.record(draft(1))
-    await client.set_recording("shop", recorded=False)
+    await shared_client.record(draft(1))
+    await shared_client.set_recording("shop", recorded=False)
     params = DistillParams(project_id="shop", base_model=str(base_model_folder(tmp_path)))
     with pytest.raises(ProjectOptedOutError):
-        await client.distill(params)
-    assert await client.list_jobs() == []
+        await shared_client.distill(params)
+    assert await shared_client.list_jobs() == []
 
 
 async def test_the_switch_is_kept_as_events_and_only_when_it_changes(
@@ -73,7 +73,7 @@ async def test_the_switch_is_kept_as_events_and_only_when_it_changes(
 
 
 async def test_a_project_nobody_knows_has_nothing_and_may_be_recorded(
-    client: EngineClient,
+    shared_client: EngineClient,
 ) -> None:
-    state = await client.project("never/seen")
+    state = await shared_client.project("never/seen")
     assert (state.trajectories, state.adapters, state.recorded) == (0, 0, True)

@@ -14,12 +14,13 @@ from pathlib import Path
 import torch
 import transformers
 
+from rune_engine.lean_torch import leave_out_compiler
 from trainers import dataset, lora, memory
 from trainers.fitting import Fitting
 from trainers.free_memory import held_memory
 from trainers.protocol import peak_memory_bytes
 from trainers.running import Cut, runner_for
-from trainers.settings import DirectSettings
+from trainers.settings import QUANTISED, DirectSettings
 from trainers.tokens import Example
 
 LENGTH = 256
@@ -44,12 +45,13 @@ def make_network(folder: Path) -> None:
 
 def main() -> None:
     folder, method, tokens, checkpointed = sys.argv[1:]
+    leave_out_compiler()
     torch.set_num_threads(1)
     settings = DirectSettings(rank=16, max_steps=2, batch_size=int(tokens) // LENGTH, rehearsal=0)
     shape = memory.shape_of(folder, settings, "cpu")
     cut = Cut(int(tokens), checkpointed == "1")
     estimated = memory.estimate(shape, method, cut, 16, int(tokens), LENGTH)
-    if method in lora.QUANTISED:
+    if method in QUANTISED:
         import bitsandbytes  # noqa: F401 - the library itself is not the training's
     held = held_memory()
     model = lora.add_adapter(lora.load_base(folder, "cpu", method), settings, 0, method)

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 from torch.testing import assert_close
-from training_support import BOUND_SECONDS, job_file, train
+from training_support import BOUND_SECONDS, FINISH_STEPS, job_file, train
 
+STEPS = 8
 OUT_OF_MEMORY = """
 import torch
 from trainers.protocol import run_trainer
@@ -26,7 +27,7 @@ run_trainer(trainer)
 def checkpointed(folder: Path, **changes: Any) -> Path:
     """A job that leaves a checkpoint after every step."""
     kept = {"checkpoint_path": str(folder / "checkpoints"), "checkpoint_seconds": 0.0}
-    return job_file(folder, **kept, **changes)
+    return job_file(folder, **{"max_steps": STEPS, **kept, **changes})
 
 
 def killed_at(file: Path, step: str) -> list[dict[str, Any]]:
@@ -60,7 +61,7 @@ def steps_of(events: list[dict[str, Any]], phase_of: int) -> list[int]:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("uninterrupted")
-    code, events = train(job_file(folder, max_steps=12))
+    code, events = train(job_file(folder, max_steps=STEPS))
     assert code == 0, events[-1]
     return folder, events[-1]
 
@@ -73,7 +74,9 @@ def assert_same_adapter(first: Path, second: Path) -> None:
         assert_close(one[name], other[name], rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("step", ["step 5/12,", "step 3/20,"], ids=["first", "last"])
+@pytest.mark.parametrize(
+    "step", [f"step 5/{STEPS},", f"step 3/{FINISH_STEPS},"], ids=["first", "last"]
+)
 def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
     uninterrupted: tuple[Path, dict[str, Any]], tmp_path: Path, step: str
 ) -> None:
@@ -84,8 +87,8 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
     code, events = train(file)
     assert code == 0, events[-1]
     assert any("continues" in text for text in messages(events))
-    first, last = steps_of(events, 12), steps_of(events, 20)
-    if step.endswith("12,"):
+    first, last = steps_of(events, STEPS), steps_of(events, FINISH_STEPS)
+    if step.endswith(f"{STEPS},"):
         assert 1 not in first and first + last != [], "it did not begin anew"
     else:
         assert first == [] and last[0] >= 3, "the first phase was over"
@@ -101,33 +104,33 @@ def test_a_killed_training_on_a_quantised_base_model_goes_on_as_well(tmp_path: P
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()
     killed.mkdir()
-    code, events = train(job_file(whole, max_steps=8, method="qlora"))
+    code, events = train(job_file(whole, max_steps=5, method="qlora"))
     assert code == 0, events[-1]
-    file = checkpointed(killed, max_steps=8, method="qlora")
-    killed_at(file, "step 5/8,")
+    file = checkpointed(killed, max_steps=5, method="qlora")
+    killed_at(file, "step 3/5,")
     code, events = train(file)
     assert code == 0, events[-1]
-    assert any("continues" in text for text in messages(events)) and 1 not in steps_of(events, 8)
+    assert any("continues" in text for text in messages(events)) and 1 not in steps_of(events, 5)
     assert_same_adapter(whole, killed)
 
 
 def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(tmp_path: Path) -> None:
     file = checkpointed(tmp_path)
-    killed_at(file, "step 5/12,")
+    killed_at(file, f"step 5/{STEPS},")
     newest = max((tmp_path / "checkpoints").glob("0*"))
     data = bytearray(newest.read_bytes())
     data[len(data) // 2] ^= 1
     newest.write_bytes(data)
     events = killed_at(file, "step")
-    assert any("continues" in text for text in messages(events)) and steps_of(events, 12) != [1]
+    assert any("continues" in text for text in messages(events)) and steps_of(events, STEPS) != [1]
 
 
 def test_a_checkpoint_of_other_trajectories_is_not_continued(tmp_path: Path) -> None:
     file = checkpointed(tmp_path)
-    killed_at(file, "step 2/12,")
+    killed_at(file, f"step 2/{STEPS},")
     trajectories = tmp_path / "trajectories.jsonl"
     trajectories.write_text("\n".join(trajectories.read_text().splitlines()[1:]))
-    assert steps_of(killed_at(file, "step"), 12) == [1]
+    assert steps_of(killed_at(file, "step"), STEPS) == [1]
 
 
 def test_a_full_accelerator_is_said_to_be_one(tmp_path: Path) -> None:

@@ -58,7 +58,16 @@ def test_the_same_seed_gives_the_same_weights(
     trained: tuple[Path, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
     folder, _ = trained
-    assert train(job_file(tmp_path))[0] == 0
+    file = job_file(tmp_path)
+    command = [sys.executable, "-X", "importtime", "-m", "trainers", str(file)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        imported = {line.rpartition("|")[2].strip() for line in process.stderr}
+        assert process.wait(BOUND_SECONDS) == 0
+    assert "peft" in imported
+    assert not {"bitsandbytes", "torch._inductor"} & imported, "what takes seconds to load"
     first = load_file(folder / "out" / "adapter_model.safetensors")
     second = load_file(tmp_path / "out" / "adapter_model.safetensors")
     assert first.keys() == second.keys()

@@ -57,7 +57,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("method", "tokens", "checkpointed"),
-    [("lora", 2048, False), ("lora", 2048, True), ("qlora", 1024, False)],
+    [("lora", 1024, False), ("lora", 1024, True), ("qlora", 512, False)],
 )
 def test_the_estimate_is_within_a_factor_of_the_measured_peak(
     base: Path, method: str, tokens: int, checkpointed: bool

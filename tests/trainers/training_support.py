@@ -1,4 +1,7 @@
-"""A small distillation of rune-nano, as the engine starts it: a job file and a subprocess."""
+"""A small distillation of rune-nano, as the engine starts it: a job file and a subprocess.
+
+Its steps are of few examples: what a step does is the same as with many.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,20 @@ from rune_engine.models import Attempt, TrainerJob, Trajectory
 
 BASE = base_models.describe("rune-nano")
 BOUND_SECONDS = 240
+FINISH_STEPS = 6
+FEW = {"batch_size": 4, "rehearsal": 2, "finish_steps": FINISH_STEPS}
+
+
+def base_of_few(folder: Path) -> Path:
+    """rune-nano in `folder`, recommending steps of few examples."""
+    folder.mkdir(exist_ok=True)
+    for file in BASE.path.iterdir():
+        if file.is_file() and file.name != "rune.json" and not (folder / file.name).exists():
+            (folder / file.name).symlink_to(file)
+    said = json.loads((BASE.path / "rune.json").read_text(encoding="utf-8"))
+    said["distillation"] |= FEW
+    (folder / "rune.json").write_text(json.dumps(said), encoding="utf-8")
+    return folder
 
 
 def write_trajectories(file: Path, outcome: str = "success") -> None:
@@ -48,7 +65,7 @@ def job_file(folder: Path, **changes: Any) -> Path:
             "job_id": "j1",
             "project_id": "p",
             "base_model_id": BASE.id,
-            "base_model_path": str(BASE.path),
+            "base_model_path": str(base_of_few(folder / "base")),
             "trajectories_path": str(folder / "trajectories.jsonl"),
             "output_path": str(folder / "out"),
             "max_steps": 12,

@@ -1,4 +1,4 @@
-"""What is done with the parents' matrices: PEFT's own methods, on cores or on whole matrices."""
+"""What is done with the parents' matrices: a sum, or PEFT's own methods; on cores or whole ones."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from peft.utils import merge_utils
 from torch import Tensor
+
+from trainers.lean_peft import without_4_bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +35,17 @@ class Method:
         """
         weights = torch.tensor(self.weights, dtype=matrices[0].dtype)
         if self.name == "linear":
-            merged: Tensor = merge_utils.task_arithmetic(list(matrices), weights)
-            return merged
+            return (weights.view(-1, 1, 1) * torch.stack(list(matrices))).sum(0)
         if self.name in ("ties", "dare_ties"):
             # A mean over those that agree: PEFT divides by their number.
             weights = weights * len(matrices)
+        with without_4_bits():
+            from peft.utils import merge_utils
         combine = getattr(merge_utils, self.name)
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.filterwarnings("ignore", message="The density")
             torch.manual_seed(_seed(self.seed, place))
-            merged = combine(list(matrices), weights, self.density)
+            merged: Tensor = combine(list(matrices), weights, self.density)
         return merged
 
 

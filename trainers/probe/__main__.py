@@ -15,6 +15,7 @@ from rune_engine.errors import (
     MissingExtraError,
     RuneError,
 )
+from rune_engine.lean_torch import leave_out_compiler
 from rune_engine.models import Check, ProbeJob, ProbeLine
 from trainers.probe import device, known_adapter, qlora
 from trainers.protocol import connect
@@ -30,6 +31,7 @@ LINES: dict[ProbeLine, Callable[[ProbeJob], Check]] = {
 
 def main() -> None:
     """Try every line of the job file named on the command line."""
+    leave_out_compiler()
     emit = connect()
     job = ProbeJob.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
     if job.threads:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from rune_engine.models import Check, ProbeJob
 from trainers import lora
@@ -75,6 +74,8 @@ def _model_folder(job: ProbeJob) -> Path:
         needed = parameters(folder) * _NF4_BYTES + _WORKING_BYTES
         if needed <= free_memory(device.device()):
             return folder
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
     folder = Path(job.output_path) / "small"
     small = Qwen2Config(
         vocab_size=256,
