@@ -110,11 +110,13 @@ async def test_a_field_of_50_mb_is_refused_over_stdio_and_the_server_goes_on(
     environment: Environment,
 ) -> None:
     async with raw_server(environment) as server:
-        task = {"task_description": "x" * 50_000_000}
-        refused = await server.call(1, "run_task", task)
-        assert refused["isError"]
-        assert "at most 1000000 characters" in refused["content"][0]["text"]
-        assert not (await server.call(2, "memory_status", {}))["isError"]
+        long = {"name": "run_task", "arguments": {"task_description": "x" * 50_000_000}}
+        refused = await server.request(1, "tools/call", long)
+        assert "longer than 16 MiB" in refused["error"]["message"]
+        shorter = await server.call(2, "run_task", {"task_description": "x" * 15_000_000})
+        assert shorter["isError"]
+        assert "at most 1000000 characters" in shorter["content"][0]["text"]
+        assert not (await server.call(3, "memory_status", {}))["isError"]
 
 
 async def test_a_broken_configuration_is_a_tool_error_and_not_a_dead_server(
