@@ -159,7 +159,9 @@ def _no_start(config: RuneConfig, what: str) -> EngineUnavailableError:
     log = config.logs_path / "engine.log"
     tail = ""
     with suppress(OSError), log.open(encoding="utf-8", errors="replace") as lines:
-        tail = "".join(deque(lines, maxlen=_TAIL_LINES))
+        # Without what only a traceback says: this reaches clients of the MCP server, too.
+        told = (line for line in lines if not line.startswith((" ", "Traceback")))
+        tail = "".join(deque(told, maxlen=_TAIL_LINES))
     return EngineUnavailableError(
         f"Rune's engine {what}. The end of its log:\n{tail}",
         next_step=f"Read {log}, correct what it names, and try again.",

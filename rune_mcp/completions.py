@@ -18,6 +18,7 @@ from mcp.types import (
 )
 
 from rune_engine.errors import RuneError
+from rune_engine.harmless import harmless
 from rune_mcp import prompts
 from rune_mcp.engine import Engine
 from rune_mcp.resources import SCHEME
@@ -46,7 +47,7 @@ async def complete(engine: Engine, ref: Reference, argument: CompletionArgument)
     try:
         values = await known(engine.client)
     except RuneError as error:
-        raise MCPError(INTERNAL_ERROR, str(error)) from error
+        raise MCPError(INTERNAL_ERROR, harmless(str(error))) from error
     begun = argument.value.casefold()
     first = [value for value in values if value.casefold().startswith(begun)]
     rest = [v for v in values if begun in v.casefold() and not v.casefold().startswith(begun)]

@@ -18,8 +18,11 @@ from mcp.types import (
     TextContent,
 )
 
+from rune_engine.harmless import one_line
+
 LONGEST_TASK = 20_000
 LONGEST_PROJECT = 4_096
+_NAMED_CHARS = 200
 
 _PROJECT = PromptArgument(
     name="project_id",
@@ -133,9 +136,16 @@ def _check(prompt: Prompt, arguments: dict[str, str]) -> None:
     strange = sorted(arguments.keys() - offered.keys())
     project = arguments.get("project_id", "")
     if missing or strange:
-        problem = f"needs {', '.join(missing)}" if missing else f"takes no {', '.join(strange)}"
-        raise MCPError(INVALID_PARAMS, f"The prompt {prompt.name} {problem}.")
+        named = one_line(", ".join(strange), _NAMED_CHARS)
+        problem = f"needs {', '.join(missing)}" if missing else f"takes no {named}"
+        takes = f"Its arguments are: {', '.join(offered) or 'none'}."
+        raise MCPError(INVALID_PARAMS, f"The prompt {prompt.name} {problem}. {takes}")
     if not project.isprintable() or "`" in project or len(project) > LONGEST_PROJECT:
-        raise MCPError(INVALID_PARAMS, "project_id is neither a project's id nor a folder's path.")
+        raise MCPError(
+            INVALID_PARAMS,
+            "project_id is neither a project's id nor a folder's path. Give one of them.",
+        )
     if len(arguments.get("task", "")) > LONGEST_TASK:
-        raise MCPError(INVALID_PARAMS, f"The task is longer than {LONGEST_TASK} characters.")
+        raise MCPError(
+            INVALID_PARAMS, f"The task is longer than {LONGEST_TASK} characters. Shorten it."
+        )

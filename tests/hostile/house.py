@@ -43,7 +43,7 @@ INNER = re.compile(
 ADVICE = re.compile(
     r"\b(?:Add|Correct|Send|Give|Use|Look|See|Name|Wait|Run|Read|Record|List|Choose|Try|Remove|Write"
     r"|Make|Pass|Ask|Call|Allow|Cancel|Restore|Distill|Start|Install|Leave|Set|Pull|Shorten|Take"
-    r"|parameters are|Known are|are known|They are|It is|It has)\b"
+    r"|parameters are|arguments are|Known are|are known|They are|It is|It has)\b"
 )
 """Words in which a refusal says what to do next, or what there is instead."""
 

@@ -77,7 +77,7 @@ def test_a_long_name_is_cut_and_stays_on_its_line() -> None:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RuneConfig]:
     folder = tmp_path_factory.mktemp("recorded")
     config = scripted_config(folder, capture={"max_recorded_per_minute": MOST})
-    start_engine(config, seconds=WAIT_SECONDS)
+    start_engine(config, seconds=2 * WAIT_SECONDS)
     yield config
     end_engines(config)
 
