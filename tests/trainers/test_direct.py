@@ -67,7 +67,8 @@ def test_the_same_seed_gives_the_same_weights(
         imported = {line.rpartition("|")[2].strip() for line in process.stderr}
         assert process.wait(BOUND_SECONDS) == 0
     assert "peft" in imported
-    assert not {"bitsandbytes", "torch._inductor"} & imported, "what takes seconds to load"
+    large = {"bitsandbytes.nn", "torch._dynamo.eval_frame", "torch._inductor"}
+    assert not large & imported, "what takes seconds to load"
     first = load_file(folder / "out" / "adapter_model.safetensors")
     second = load_file(tmp_path / "out" / "adapter_model.safetensors")
     assert first.keys() == second.keys()
