@@ -52,7 +52,7 @@ test-vllm: .venv/ready $(RUNE_VLLM_PYTHON)  ## the vLLM back-end against a real 
 	RUNE_VLLM_PYTHON=$(RUNE_VLLM_PYTHON) $(BIN)/pytest $(VLLM)
 
 torture: .venv/ready  ## kill -9, power cuts, crowds, every attack on the sandbox, hostile calls
-	$(HOSTILE) $(BIN)/pytest $(PARALLEL) $(TORTURE) tests/hostile tests/capture/test_hostile_session_files.py
+	$(HOSTILE) RUNE_HOSTILE_ANEW=1 $(BIN)/pytest $(PARALLEL) $(TORTURE) tests/hostile tests/capture/test_hostile_session_files.py
 
 lint: .venv/ready  ## style, types, layers
 	$(BIN)/ruff check .

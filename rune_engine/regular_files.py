@@ -17,7 +17,7 @@ def require_regular(path: Path, limit: int) -> None:
 
     Raises:
         OSError: it cannot be opened, is no regular file, or is larger than `limit` bytes; one that
-            has no size, as in `/proc`, counts as none.
+            says that it is empty and is not, as in `/proc`, counts as none.
     """
     os.close(_opened(path, limit))
 
@@ -29,7 +29,7 @@ def read_regular(path: Path, limit: int) -> bytes:
 
 
 def _opened(path: Path, limit: int) -> int:
-    """A descriptor of a file that has a size."""
+    """A descriptor of a file whose size is true."""
     if "\0" in str(path):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -37,8 +37,8 @@ def _opened(path: Path, limit: int) -> int:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", str(path))
-        if status.st_size == 0:
-            raise OSError(errno.ENODATA, "it is empty", str(path))
+        if status.st_size == 0 and os.read(descriptor, 1):  # raises rather than waits
+            raise OSError(errno.EINVAL, "it is made up as it is read", str(path))
         if status.st_size > limit:
             raise OSError(errno.EFBIG, f"it is larger than {limit // 1024**2} MiB", str(path))
     except OSError:

@@ -43,7 +43,8 @@ def _decision(session: Session, seq: int) -> LifecycleEvent:
     record = session.get(EventRecord, seq)
     if record is None:
         raise NotFoundError(
-            f"There is no event {seq}.", next_step="`rune history` shows each decision's number."
+            f"There is no event {seq}.",
+            next_step="Give a decision's number, which `rune history` shows.",
         )
     event = record.to_event()
     changed = event.payload.get("archive") or event.payload.get("stored")

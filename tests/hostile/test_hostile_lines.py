@@ -194,7 +194,7 @@ def test_no_line_on_stdin_ends_the_server_or_makes_it_tell_of_its_insides(home: 
         max_examples=-(-max(LINES - len(FIXED), 1) // AT_ONCE),
         database=None,
         deadline=None,
-        derandomize=LINES <= 60,
+        derandomize="RUNE_HOSTILE_ANEW" not in os.environ,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
