@@ -55,7 +55,7 @@ def find(session: Session, params: ForgetParams) -> Scope:
     if not (trajectories or sessions or jobs):
         raise NotFoundError(
             f"Nothing is stored of {params.subject_kind} {params.subject}.",
-            next_step="`rune status` lists the projects; a session's id is told when it is stored.",
+            next_step="See `rune status` for projects; a session's id is told when it is stored.",
         )
     ended = tuple(sorted(_without_others(session, sessions, {t.id for t in trajectories})))
     return Scope(projects, trajectories, ended, jobs)
