@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -23,6 +22,7 @@ from mcp.types import CallToolResult, GetPromptResult, InputRequiredResult, Text
 
 from rune_engine import __version__
 from rune_engine.errors import RuneError
+from rune_engine.extras import hidden
 from rune_mcp import refusals
 from rune_mcp.engine import Engine
 from rune_mcp.offers import OfferingServer
@@ -112,7 +112,8 @@ def build_server(client_factory: Callable[[], EngineClient]) -> RuneServer:
     """Make the server; `client_factory` is called at the first call that needs the engine."""
     engine = Engine(client_factory)
 
-    with _without_rich():
+    # The SDK imports rich for its log format wherever it is installed, which takes its time.
+    with hidden("rich.console"):
         server = RuneServer(
             engine,
             "rune",
@@ -143,22 +144,6 @@ def attach() -> EngineClient:
     from rune_engine.config import load_config
 
     return EngineClient(load_config())
-
-
-@contextmanager
-def _without_rich() -> Iterator[None]:
-    """Keep the SDK from importing rich, which it does for its log format wherever it is installed.
-
-    None in `sys.modules` is Python's own way to say that a module cannot be imported.
-    """
-    absent = "rich.console" not in sys.modules
-    if absent:
-        sys.modules["rich.console"] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        if absent:
-            del sys.modules["rich.console"]
 
 
 def _compact(result: CallToolResult | InputRequiredResult) -> CallToolResult | InputRequiredResult:

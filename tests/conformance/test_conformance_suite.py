@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from conformance_serving import serving
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 HERE = Path(__file__).parent
@@ -26,13 +27,8 @@ FOLDER = re.compile(r"server-(?P<scenario>.+)-\d{4}-\d\d-\d\dT[\d-]+Z")
 def url(server_environment: dict[str, str]) -> Iterator[str]:
     """The address of the server with the suite's fixtures."""
     command = [sys.executable, str(HERE / "conformance_server.py")]
-    with subprocess.Popen(
-        command, env=server_environment, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        yield process.stdout.readline().strip()
-        process.terminate()
-        assert process.wait(60) == 0
+    with serving(command, server_environment) as address:
+        yield address
 
 
 @pytest.mark.parametrize("revision", REVISIONS)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conformance_serving import serving
 from engine_support import ADD_TESTS
 
 from rune_engine.client import EngineClient
@@ -42,13 +43,8 @@ def saw(node: Run, node_modules: Path, tmp_path: Path) -> Callable[..., dict[str
 def http(server_environment: dict[str, str]) -> Iterator[str]:
     """The address of `rune-mcp --http`."""
     command = [sys.executable, "-m", "rune_mcp.server", "--http", "--port", "0"]
-    with subprocess.Popen(
-        command, env=server_environment, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        yield process.stdout.readline().strip()
-        process.terminate()
-        assert process.wait(60) == 0
+    with serving(command, server_environment) as address:
+        yield address
 
 
 @pytest.mark.parametrize(("sdk", "era"), [("v1", "legacy"), ("v2", "legacy"), ("v2", "auto")])
