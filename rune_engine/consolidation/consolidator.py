@@ -211,7 +211,9 @@ class Consolidator:
         """Do what follows on distillations that have ended; whether something waits for quiet."""
         with self._database.reading() as session:
             asked = read_asked(session)
-            steps, old = missing_steps(session, asked, self._kinds), superseded(session, asked)
+            model = self._config.base_model
+            steps = missing_steps(session, asked, self._kinds, self._settings, model)
+            old = superseded(session, asked)
         for each in old:
             with self._database.writing() as writing:
                 reason = f"Adapter {each.by} took its place, with what was recorded since."

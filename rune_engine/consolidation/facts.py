@@ -94,7 +94,7 @@ def read_facts(
         if one.status == "succeeded"
     ]
     stored = _learnt(session, base_model_id, {one.job_id for one in asked})
-    lessons = _lessons(session, fewest)
+    lessons = read_lessons(session, fewest)
     return Facts(base_model_id, lessons, [*done, *stored], failures(asked), has_fast)
 
 
@@ -113,7 +113,12 @@ def failures(asked: Sequence[Asked]) -> list[Failure]:
     ]
 
 
-def _lessons(session: Session, fewest: int) -> list[Lesson]:
+def read_lessons(session: Session, fewest: int = 1) -> list[Lesson]:
+    """All that may be learnt or is held out, oldest first, of projects that did not opt out.
+
+    Args:
+        fewest: projects with fewer distillable trajectories are left out.
+    """
     rows = list(session.connection().execute(text(_LESSONS), {"fewest": fewest}))
     tasks = _tasks(rows)
     return [

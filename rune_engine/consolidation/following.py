@@ -1,7 +1,7 @@
 """What follows on a distillation that the schedule asked for: it is measured, then judged, and what
-has proved itself is made again from all that its scope teaches.
+has proved itself is made again from all that its scope teaches, and again as that grows.
 
-Each step is queued once for an adapter, however often somebody looks. An adapter that was updated
+Each step is queued once, however often somebody looks. An adapter that was updated
 while somebody worked takes the place of the one before it at once, and is measured in a quiet hour.
 """
 
@@ -16,8 +16,9 @@ from itertools import pairwise
 from sqlalchemy import text
 from sqlmodel import Session
 
+from rune_engine.config import ConsolidationSettings
+from rune_engine.consolidation import refitting
 from rune_engine.consolidation.facts import Asked
-from rune_engine.consolidation.refitting import missing_refits
 from rune_engine.models import FINISHED, DistillParams, EvaluateParams, EvolveParams, JobKind
 
 _STEPS = """
@@ -50,7 +51,7 @@ class Step:
     @property
     def key(self) -> str:
         if isinstance(self.params, DistillParams):
-            return f"refit:{self.params.refit_of}"
+            return refitting.key(self.params)
         return f"{self.kind}:{self.params.adapter_id}"
 
 
@@ -64,7 +65,11 @@ class Superseded:
 
 
 def missing_steps(
-    session: Session, asked: Sequence[Asked], kinds: Collection[JobKind]
+    session: Session,
+    asked: Sequence[Asked],
+    kinds: Collection[JobKind],
+    settings: ConsolidationSettings,
+    base_model: str,
 ) -> list[Step]:
     """The steps that are not queued yet, of those `kinds` that this engine can do.
 
@@ -92,7 +97,7 @@ def missing_steps(
     judged = {each for each, done in seen.items() if done["evolve"] and done["evolve"] <= FINISHED}
     steps += [
         Step("distill", params.project_id, params, waits=True)
-        for params in missing_refits(session, asked, judged)
+        for params in refitting.missing_refits(session, asked, judged, settings, base_model)
     ]
     return [step for step in steps if step.kind in kinds]
 

@@ -1,11 +1,16 @@
 """Which proven adapters are to be made again from everything that their scope teaches.
 
 Of each scope one: the fittest that was measured, judged and kept, and that beats the base model
-beyond chance. Each is refitted once, when nobody works. Reads the database; changes nothing.
+beyond chance. It is made again when it has proved itself, and from then on with what is recorded
+until there is enough for a new adapter of the scope; always when nobody works. Reads the database;
+changes nothing.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -13,19 +18,17 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from rune_engine import events
-from rune_engine.consolidation.facts import Asked
-from rune_engine.models import DistillParams
-from rune_engine.registry import AdapterRecord
+from rune_engine.config import ConsolidationSettings
+from rune_engine.consolidation.facts import Asked, read_lessons
+from rune_engine.consolidation.policy import Lesson, Scope
+from rune_engine.models import FAST_METHODS, FINISHED, DistillParams
+from rune_engine.registry import AdapterRecord, refits
 
-_DONE = """
-SELECT json_extract(params, '$.refit_of') FROM jobs
-WHERE kind = 'distill' AND json_extract(params, '$.refit_of') IS NOT NULL
-"""
-
-_TAUGHT = """
-SELECT l.trajectory_id, l.role FROM adapter_trajectories AS l
-JOIN trajectories AS t ON t.id = l.trajectory_id
-WHERE l.adapter_id = :id AND t.distillable = 1 ORDER BY l.trajectory_id
+_REFITS = """
+SELECT json_extract(params, '$.refit_of') AS refit_of, status, result,
+    json_extract(params, '$.trajectory_ids') AS taught
+FROM jobs WHERE kind = 'distill' AND json_extract(params, '$.refit_of') IS NOT NULL
+ORDER BY created_at, id
 """
 
 
@@ -33,25 +36,62 @@ WHERE l.adapter_id = :id AND t.distillable = 1 ORDER BY l.trajectory_id
 class _Proven:
     asked: Asked
     adapter_id: str
+    is_archived: bool
     fitness: float
     made: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Refit:
+    """The last one of an adapter, as far as it has come."""
+
+    taught: frozenset[str]
+    is_finished: bool
+    adapter_id: str | None
+
+
 def missing_refits(
-    session: Session, asked: Sequence[Asked], judged: Collection[str]
+    session: Session,
+    asked: Sequence[Asked],
+    judged: Collection[str],
+    settings: ConsolidationSettings,
+    base_model: str,
 ) -> list[DistillParams]:
     """The refits that nobody has asked for yet.
 
     Args:
         judged: the adapters of which evolution has decided.
+        base_model: as the configuration names it; a proven adapter of another one is made again
+            once, and not with what comes later.
     """
-    done = set(session.connection().execute(text(_DONE)).scalars())
+    best = _best(_proven(session, asked, judged))
+    if not best:
+        return []
+    lessons = _lessons(session, {one.asked.scope.project_id for one in best})
+    done = _refits(session)
     found = []
-    for best in _best(_proven(session, asked, judged)):
-        roles = session.connection().execute(text(_TAUGHT), {"id": best.adapter_id}).all()
-        if best.adapter_id not in done and any(row.role == "kept_back" for row in roles):
-            found.append(_params(best, [row.trajectory_id for row in roles]))
+    for one in best:
+        scope, refit = one.asked.scope, done.get(one.adapter_id)
+        taught = [each.id for each in lessons[scope.project_id] if scope.covers(each)]
+        if refit is None:
+            is_missing = bool(set(taught) - one.asked.trained)
+        else:
+            is_missing = (
+                one.asked.base_model == base_model
+                and refit.is_finished
+                and len(set(taught) - refit.taught) >= _fewest(one.asked, settings)
+                and _nothing_else_comes(one.asked, taught, asked, judged, settings)
+                and not _is_refused(session, refit)
+            )
+        if is_missing:
+            found.append(_params(one, taught))
     return found
+
+
+def key(params: DistillParams) -> str:
+    """The job's idempotency key: of what it is a refit, and with what."""
+    digest = hashlib.sha256("\n".join(sorted(params.trajectory_ids or ())).encode()).hexdigest()
+    return f"refit:{params.refit_of}:{digest}"
 
 
 def _proven(session: Session, asked: Iterable[Asked], judged: Collection[str]) -> Iterable[_Proven]:
@@ -59,18 +99,97 @@ def _proven(session: Session, asked: Iterable[Asked], judged: Collection[str]) -
         if one.adapter_id is None or one.adapter_id not in judged:
             continue
         record = session.get(AdapterRecord, one.adapter_id)
-        if record is None or record.is_archived or record.fitness_score is None:
+        if record is None or record.fitness_score is None or _is_gone(session, record):
             continue
-        decided = events.newest(session, one.adapter_id, "consolidation_decided")
+        decided = events.newest(session, record.id, "consolidation_decided")
         if decided is not None and decided.payload.get("numbers", {}).get("beats_base"):
-            yield _Proven(one, one.adapter_id, record.fitness_score, record.created_at)
+            yield _Proven(
+                one, record.id, record.is_archived, record.fitness_score, record.created_at
+            )
+
+
+def _is_gone(session: Session, record: AdapterRecord) -> bool:
+    """Whether it is out of use, and so is what was made of it.
+
+    One whose place an update took is not while its refit serves: the update may yet fail.
+    """
+    if not record.is_archived:
+        return False
+    return refits.was_decided_against(session, record) or not refits.of(session, [record.id])
 
 
 def _best(proven: Iterable[_Proven]) -> list[_Proven]:
-    best: dict[tuple[object, str], _Proven] = {}
-    for each in sorted(proven, key=lambda one: (one.fitness, one.made, one.adapter_id)):
+    best: dict[tuple[Scope, str], _Proven] = {}
+    for each in sorted(proven, key=_standing):
         best[each.asked.scope, each.asked.base_model_id] = each
     return list(best.values())
+
+
+def _standing(one: _Proven) -> tuple[object, ...]:
+    return (not one.is_archived, one.fitness, one.made, one.adapter_id)
+
+
+def _lessons(session: Session, projects: Collection[str]) -> dict[str, list[Lesson]]:
+    """By project: what may be learnt, without the tasks of which something is held out."""
+    found: dict[str, list[Lesson]] = defaultdict(list)
+    for lesson in read_lessons(session):
+        if lesson.project_id in projects:
+            found[lesson.project_id].append(lesson)
+    for project, own in found.items():
+        out = {lesson.task for lesson in own if lesson.held_out}
+        found[project] = [lesson for lesson in own if lesson.task not in out]
+    return found
+
+
+def _refits(session: Session) -> dict[str, _Refit]:
+    """By what they are refits of."""
+    return {
+        row.refit_of: _Refit(
+            frozenset(json.loads(row.taught)),
+            row.status in FINISHED,
+            json.loads(row.result)["adapter_id"] if row.result else None,
+        )
+        for row in session.connection().execute(text(_REFITS))
+    }
+
+
+def _fewest(one: Asked, settings: ConsolidationSettings) -> int:
+    """One, where it costs seconds; where it is a training, as many as another training takes."""
+    return 1 if one.method in FAST_METHODS else settings.min_new
+
+
+def _nothing_else_comes(
+    one: Asked,
+    taught: Collection[str],
+    asked: Iterable[Asked],
+    judged: Collection[str],
+    settings: ConsolidationSettings,
+) -> bool:
+    """Whether no newer adapter of the scope is due, under way or yet to be judged.
+
+    That one may prove itself, and would be made again itself.
+    """
+    last = {
+        each.fast: each
+        for each in asked
+        if (each.scope, each.base_model_id) == (one.scope, one.base_model_id)
+    }
+    for each in last.values():
+        new = set(taught) - each.trained - each.kept_back
+        is_due = len(new) >= (settings.fast_min_new if each.fast else settings.min_new)
+        if is_due and (settings.fast or not each.fast):
+            return False
+        if each.status not in FINISHED:
+            return False
+        if each.status == "succeeded" and each.adapter_id not in judged:
+            return False
+    return True
+
+
+def _is_refused(session: Session, refit: _Refit) -> bool:
+    """Whether the last one went because of a decision, and not for another refit's sake."""
+    record = session.get(AdapterRecord, refit.adapter_id) if refit.adapter_id else None
+    return record is not None and refits.was_decided_against(session, record)
 
 
 def _params(best: _Proven, taught: Sequence[str]) -> DistillParams:

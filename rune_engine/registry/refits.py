@@ -64,7 +64,7 @@ def settle(session: Session, adapter_id: str, *, caused_by: str) -> None:
             f"Adapter {parent.id}, of which a refit was made, was forgotten meanwhile.",
             next_step="Distill again: it learns from what is left.",
         )
-    if _was_decided_against(session, parent):
+    if was_decided_against(session, parent):
         reason = f"Adapter {parent.id}, of which it is a refit, was decided against meanwhile."
         lifecycle.archive(session, adapter_id, reason=reason, caused_by=caused_by)
         return
@@ -83,7 +83,7 @@ def settle(session: Session, adapter_id: str, *, caused_by: str) -> None:
         lifecycle.archive(session, each, reason=reason, caused_by=caused_by)
 
 
-def _was_decided_against(session: Session, parent: AdapterRecord) -> bool:
+def was_decided_against(session: Session, parent: AdapterRecord) -> bool:
     """Whether evolution or a user took it out of use; an update that replaced it did not."""
     if not parent.is_archived:
         return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,11 @@ from adapter_files import weights
 from engine_support import ADD_TESTS, base_model_folder, draft
 from evolution_house import House
 
-from rune_engine.config import RuneConfig, load_config
+from rune_engine.config import ConsolidationSettings, RuneConfig, load_config
 from rune_engine.consolidation.facts import read_asked, read_facts
 from rune_engine.consolidation.following import Step, missing_steps
 from rune_engine.database import Database, open_database
-from rune_engine.models import DistillParams
+from rune_engine.models import Attempt, DistillParams
 from rune_engine.registry import AdapterDraft, AdapterRegistry, refits
 from rune_engine.routing import Router
 
@@ -39,11 +39,19 @@ def house(config: RuneConfig, database: Database) -> House:
     return House(config, database)
 
 
-def ask_for(house: House, name: str, *, method: str = "hypernetwork", **scope: Any) -> None:
-    """The schedule's distillation of an adapter that learns from four more tasks."""
-    taught = [
-        house.trajectories.record(draft(100 + n, test_suite=ADD_TESTS))[0].id for n in range(4)
-    ]
+FIRST = range(100, 104)
+
+
+def ask_for(
+    house: House,
+    name: str,
+    *,
+    method: str = "hypernetwork",
+    numbers: Iterable[int] = FIRST,
+    **scope: Any,
+) -> None:
+    """The schedule's distillation of an adapter that learns from these tasks, too."""
+    taught = record(house, *numbers)
     params = DistillParams(
         project_id="shop",
         trajectory_ids=taught,
@@ -89,10 +97,33 @@ def _about(kind: str, name: str) -> Any:
     return (EvaluateParams if kind == "evaluate" else EvolveParams)(adapter_id=name)
 
 
-def wanted(database: Database) -> list[Step]:
+def wanted(database: Database, base_model: str = "tiny", **settings: Any) -> list[Step]:
+    given = ConsolidationSettings(**({"fast_min_new": 4, "min_new": 6} | settings))
     with database.reading() as session:
-        steps = missing_steps(session, read_asked(session), KINDS)  # type: ignore[arg-type]
+        asked = read_asked(session)
+        steps = missing_steps(session, asked, KINDS, given, base_model)  # type: ignore[arg-type]
     return [step for step in steps if step.kind == "distill"]
+
+
+def taught(step: Step) -> set[str]:
+    assert isinstance(step.params, DistillParams)
+    return set(step.params.trajectory_ids or ())
+
+
+def record(house: House, *numbers: int, **changes: Any) -> list[str]:
+    drafts = (draft(number, test_suite=ADD_TESTS, **changes) for number in numbers)
+    return [house.trajectories.record(each)[0].id for each in drafts]
+
+
+def refit(house: House, step: Step, name: str) -> None:
+    """What the engine does of `step`."""
+    params = step.params
+    assert isinstance(params, DistillParams) and params.refit_of is not None
+    house.jobs.enqueue("distill", params, idempotency_key=step.key)
+    job = house.jobs.claim("1/2/3/4", ["distill"])
+    assert job is not None
+    store_refit(house, name, params.refit_of)
+    house.jobs.succeed(job, {"adapter_id": name, "method": params.method})
 
 
 def store_refit(house: House, name: str, parent: str) -> None:
@@ -210,3 +241,86 @@ async def test_the_schedule_takes_a_refit_for_nothing_new(house: House, database
     )
     with database.reading() as session:
         assert read_facts(session, "tiny", 1).learnt == before
+
+
+async def made_again(house: House, database: Database, **asked: Any) -> None:
+    ask_for(house, "proven", **asked)
+    await judge(house, "proven", solved=8)
+    (step,) = wanted(database)
+    refit(house, step, "refit")
+    assert wanted(database) == []
+
+
+async def test_what_is_recorded_after_a_refit_is_learnt_by_the_next(
+    house: House, database: Database
+) -> None:
+    await made_again(house, database)
+    (new,) = record(house, 200)
+    (step,) = wanted(database)
+    assert new in taught(step) and set(house.tasks) < taught(step)
+    refit(house, step, "later")
+    assert wanted(database) == []
+    assert house.in_use() == {"proven", "later"}
+
+
+async def test_a_refit_that_would_be_trained_waits_for_as_many_as_a_training(
+    house: House, database: Database
+) -> None:
+    await made_again(house, database, method="lora")
+    record(house, 200, 201)
+    assert wanted(database, fast=False, min_new=3) == []
+    assert len(wanted(database, fast=False, min_new=2)) == 1
+
+
+async def test_what_is_enough_for_a_new_adapter_waits_for_it(
+    house: House, database: Database
+) -> None:
+    await made_again(house, database)
+    new = range(200, 204)
+    record(house, *new)
+    assert wanted(database) == []
+    assert len(wanted(database, fast=False, min_new=9)) == 1, "no update comes"
+    ask_for(house, "next", numbers=[*FIRST, *new])
+    assert wanted(database) == [], "the new one is yet to be judged"
+    await judge(house, "next", solved=1)
+    (step,) = wanted(database)
+    assert isinstance(step.params, DistillParams) and step.params.refit_of == "proven"
+
+
+async def test_a_refit_whose_parent_an_update_replaced_goes_on_while_the_update_fails(
+    house: House, database: Database
+) -> None:
+    await made_again(house, database)
+    ask_for(house, "next", numbers=[*FIRST, 200])
+    house.registry.archive("proven", reason="Adapter next took its place.", caused_by="job")
+    await judge(house, "next", solved=0)
+    assert house.in_use() == {"refit"}
+    (step,) = wanted(database)
+    assert isinstance(step.params, DistillParams) and step.params.refit_of == "proven"
+
+
+@pytest.mark.parametrize("name", ["refit", "proven"])
+async def test_what_a_user_took_away_is_not_made_again(
+    house: House, database: Database, name: str
+) -> None:
+    await made_again(house, database)
+    house.registry.archive(name, reason="I do not want it.")
+    record(house, 200)
+    assert wanted(database) == []
+
+
+async def test_an_adapter_of_another_base_model_is_not_kept_up(
+    house: House, database: Database
+) -> None:
+    await made_again(house, database)
+    record(house, 200)
+    assert wanted(database, base_model="another") == []
+
+
+async def test_no_refit_learns_what_was_held_out(house: House, database: Database) -> None:
+    await made_again(house, database)
+    (new, near) = record(house, 200, 201)
+    other = Attempt(generated_code="def add(a, b): return b + a", tests_passed=True)
+    record(house, 201, held_out=True, session_id="held-out", attempts=[other])
+    (step,) = wanted(database)
+    assert new in taught(step) and near not in taught(step)
