@@ -60,7 +60,7 @@ from rune_engine.models import (
     UndoParams,
     UndoResult,
 )
-from rune_engine.starter import is_listening, require_unix_sockets, start_engine
+from rune_engine.starter import engine_started, is_listening, require_unix_sockets
 
 if TYPE_CHECKING:
     import httpx
@@ -454,7 +454,7 @@ class EngineClient:
     async def _attach(self) -> None:
         """Make sure that an engine of our own version listens."""
         require_unix_sockets()
-        await asyncio.to_thread(start_engine, self._config)
+        await engine_started(self._config)
         health = await self._ask_if_listening()
         if health is not None and health.version != rune_engine.__version__:
             await self._replace(health)
@@ -468,7 +468,7 @@ class EngineClient:
                 next_step="Wait for its jobs, or run `rune engine stop`, then try again.",
             )
         await self.stop()
-        await asyncio.to_thread(start_engine, self._config)
+        await engine_started(self._config)
 
     async def _ask_if_listening(self) -> EngineHealth | None:
         import httpx

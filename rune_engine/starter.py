@@ -10,6 +10,7 @@ so that it outlives whoever started it.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import select
@@ -78,6 +79,36 @@ def start_engine(config: RuneConfig, *, seconds: float = START_SECONDS) -> None:
             if time.monotonic() >= deadline:
                 raise _no_start(config, "did not start in time")
             time.sleep(_RETRY_SECONDS)
+
+
+async def engine_started(config: RuneConfig) -> None:
+    """`start_engine` for an event loop. A process that ends meanwhile does not wait for it.
+
+    Executors join their threads when the interpreter ends, so an editor that quits while an engine
+    starts would leave its server behind for as long as that takes; a daemon thread just ends.
+    """
+    loop = asyncio.get_running_loop()
+    started: asyncio.Future[None] = loop.create_future()
+
+    def tell(error: BaseException | None) -> None:
+        if started.done():
+            return
+        if error is None:
+            started.set_result(None)
+        else:
+            started.set_exception(error)
+
+    def start() -> None:
+        failure = None
+        try:
+            start_engine(config)
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            failure = error
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(tell, failure)
+
+    threading.Thread(target=start, daemon=True, name="engine-starter").start()
+    await started
 
 
 def _launch(config: RuneConfig, deadline: float) -> None:

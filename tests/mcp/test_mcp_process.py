@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from contextlib import AsyncExitStack
 
 import psutil
@@ -19,6 +20,9 @@ from mcp_support import (
     until,
 )
 
+from rune_engine.config import RuneConfig
+from rune_engine.home import locked, prepare_home
+from rune_engine.starter import START_SECONDS
 from rune_mcp.tools import TOOLS
 
 Environment = dict[str, str]
@@ -75,6 +79,26 @@ async def test_closing_stdin_in_the_middle_of_a_call_ends_the_server_and_its_job
         await until(lambda: jobs("running"))
         assert await server.close_stdin() == 0
         await until(lambda: jobs("cancelled"))
+
+
+async def test_closing_stdin_while_an_engine_starts_does_not_wait_for_it(
+    config: RuneConfig, environment: Environment
+) -> None:
+    prepare_home(config)
+    starting = config.home / "starter.lock"
+    with locked(starting, deadline=time.monotonic() + WAIT_SECONDS):
+        async with raw_server(environment) as server:
+            call = {"name": "memory_status", "arguments": {}}
+            message = {"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": call}
+            await server.send(json.dumps(message).encode())
+
+            async def waits_for_the_lock() -> bool:
+                opened = psutil.Process(server.process.pid).open_files()
+                return str(starting) in {file.path for file in opened}
+
+            await until(waits_for_the_lock)
+            async with asyncio.timeout(START_SECONDS / 2):
+                assert await server.close_stdin() == 0
 
 
 async def test_text_that_is_not_utf_8_is_answered_and_not_stored(environment: Environment) -> None:
