@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Iterator
 
 import psutil
 import pytest
+from watching_runs import Watch
 
 from rune_engine.config import SandboxLimits
 from rune_engine.sandbox import Sandbox
 from rune_engine.sandbox.verdict import Verdict
 from rune_engine.sandbox.zygote import standing
-
-Watch = Callable[[Awaitable[Verdict]], Awaitable[tuple[Verdict, list[psutil.Process]]]]
 
 
 @pytest.fixture(scope="session")

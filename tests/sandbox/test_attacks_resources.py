@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from conftest import Watch
+from watching_runs import Watch
 
 from rune_engine.config import SandboxLimits
 from rune_engine.sandbox import Sandbox
