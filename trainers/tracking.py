@@ -1,6 +1,7 @@
-"""MLflow runs of distillations and of hypernetworks, with the fields of the plan (001).
+"""MLflow runs of trainings: of adapters, and of hypernetworks, with the fields of the plan (001).
 
-The store is one SQLite file in RUNE_HOME; nothing is sent anywhere.
+The store is one SQLite file in RUNE_HOME; nothing is sent anywhere. What is made without training
+has no run: MLflow takes longer to load than such an adapter to make, and its job keeps the figures.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ class Run:
 
     metrics: dict[str, float] = field(default_factory=dict)
 
-    def finish(self, result: TrainerResult, **chosen: float) -> None:
-        """Record the figures of 001 that a distillation knows by itself, and what it chose."""
-        self.metrics = chosen | {
+    def finish(self, result: TrainerResult) -> None:
+        """Record the figures of 001 that a distillation knows by itself."""
+        self.metrics = {
             name: float(value)
             for name, value in result.model_dump().items()
             if isinstance(value, int | float)
@@ -37,7 +38,7 @@ class Run:
 
 @contextmanager
 def track(job: TrainerJob, settings: BaseModel, method: str) -> Iterator[Run]:
-    """Open an MLflow run for the job; without a tracking path nothing is tracked."""
+    """Open an MLflow run for a training; without a tracking path nothing is tracked."""
     run = Run()
     if job.tracking_path is None:
         yield run

@@ -100,6 +100,10 @@ class DistillResult(Model):
         default=None,
         description="Trajectories that had not been read for `closed_form` before.",
     )
+    chosen: dict[str, float] = Field(
+        default_factory=dict,
+        description="What `closed_form` chose by leaving tasks out: `ridge`; `strength`, in nats.",
+    )
 
 
 class ImportParams(Model):

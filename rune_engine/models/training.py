@@ -73,3 +73,4 @@ class TrainerResult(Model):
         default=0, description="The peak that was reckoned with before the training; 0 is unknown."
     )
     newly_read: int | None = None
+    chosen: dict[str, float] = Field(default_factory=dict)

@@ -50,6 +50,7 @@ def test_what_others_taught_shows_on_what_was_left_out(
     assert result.kept_back_loss is not None and result.kept_back_loss_before is not None
     assert result.kept_back_loss < result.kept_back_loss_before <= 3.0
     assert (result.method, result.steps, result.newly_read) == ("closed_form", 0, 6)
+    assert set(result.chosen) == {"ridge", "strength"}
     assert result.examples == 8 and result.delta_w_norm > 0
     assert result.peak_memory_bytes > 0 and result.estimated_memory_bytes > 0
 

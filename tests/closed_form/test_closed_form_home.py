@@ -57,7 +57,8 @@ async def test_a_job_keeps_what_it_read_until_it_is_forgotten(
     record(database, 4)
     result = await distilled(config, database, base)
     assert (result.method, result.newly_read, result.trajectories) == ("closed_form", 4, 4)
-    assert config.tracking_path.exists()
+    assert set(result.chosen) == {"ridge", "strength"}, "its figures are kept with its job"
+    assert not config.tracking_path.exists(), "MLflow has the trainings"
     assert len(kept(config)) == 5  # four trajectories, and what the base model knows
 
     make_backup(config, tmp_path / "memory.tar")

@@ -17,7 +17,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from rune_engine.models import TrainerJob, TrainerResult
-from trainers import dataset, tracking
+from trainers import dataset
 from trainers.closed_form.base_files import shape_of
 from trainers.closed_form.choosing import Choice, Lesson, choose, folded
 from trainers.closed_form.evidence import Evidence
@@ -56,31 +56,29 @@ def distill(job: TrainerJob, report: Report) -> TrainerResult:
     )
     sessions = sessions_of(job, min(settings.max_length, shape.longest), tokenizer)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    with tracking.track(job, settings, "closed_form") as run:
-        began = time.monotonic()
-        gathered = Gathering(job, shape, tokenizer, device, report).run(sessions)
-        report(0.65, "chooses how hard to teach")
-        tasks = [session.trajectory.task_description for session in sessions]
-        solved = solve_for(tasks, gathered, settings, job.seed)
-        report(0.95, f"ridge {solved.choice.ridge:g}, strength {solved.choice.strength:g} nats")
-        update, folder = solved.update, Path(job.output_path)
-        save_update(update.a, update.b, shape.target, folder, job.base_model_id)
-        result = TrainerResult(
-            rank=len(update.a),
-            examples=sum(len(session.examples) for session in sessions),
-            steps=0,
-            training_loss=solved.loss,
-            kept_back_loss=solved.choice.loss,
-            kept_back_loss_before=solved.choice.loss_before,
-            delta_w_norm=update.norm,
-            seconds=time.monotonic() - began,
-            peak_memory_bytes=peak_memory_bytes(),
-            method="closed_form",
-            estimated_memory_bytes=gathered.estimated,
-            newly_read=gathered.newly_read,
-        )
-        run.finish(result, ridge=solved.choice.ridge, strength=solved.choice.strength)
-    return result
+    began = time.monotonic()
+    gathered = Gathering(job, shape, tokenizer, device, report).run(sessions)
+    report(0.65, "chooses how hard to teach")
+    tasks = [session.trajectory.task_description for session in sessions]
+    solved = solve_for(tasks, gathered, settings, job.seed)
+    report(0.95, f"ridge {solved.choice.ridge:g}, strength {solved.choice.strength:g} nats")
+    update, folder = solved.update, Path(job.output_path)
+    save_update(update.a, update.b, shape.target, folder, job.base_model_id)
+    return TrainerResult(
+        rank=len(update.a),
+        examples=sum(len(session.examples) for session in sessions),
+        steps=0,
+        training_loss=solved.loss,
+        kept_back_loss=solved.choice.loss,
+        kept_back_loss_before=solved.choice.loss_before,
+        delta_w_norm=update.norm,
+        seconds=time.monotonic() - began,
+        peak_memory_bytes=peak_memory_bytes(),
+        method="closed_form",
+        estimated_memory_bytes=gathered.estimated,
+        newly_read=gathered.newly_read,
+        chosen={"ridge": solved.choice.ridge, "strength": solved.choice.strength},
+    )
 
 
 def sessions_of(

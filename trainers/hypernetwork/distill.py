@@ -15,7 +15,6 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from rune_engine.models import TrainerJob, TrainerResult
-from trainers import tracking
 from trainers.closed_form.base_files import shape_of
 from trainers.closed_form.choosing import MOST_NATS, folded
 from trainers.closed_form.distill import sessions_of
@@ -64,34 +63,31 @@ def distill(job: TrainerJob, report: Report) -> TrainerResult:
     )
     sessions = sessions_of(job, min(settings.max_length, shape.longest), tokenizer)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    with tracking.track(job, network.settings, "hypernetwork") as run:
-        began = time.monotonic()
-        gathered = Gathering(job, shape, tokenizer, device, report).run(sessions)
-        estimated = require(network.settings, gathered, job.memory_limit_bytes)
-        report(0.65, "makes the adapter")
-        rows = rows_of(gathered.output, gathered.kept)
-        update = network.distill(rows)
-        save_update(update.a, update.b, shape.target, Path(job.output_path), job.base_model_id)
-        report(0.8, "tries it on what was left out")
-        tasks = [session.trajectory.task_description for session in sessions]
-        parts = folded(tasks, settings.folds, job.seed)
-        losses = _losses(network, rows, update, gathered, parts)
-        result = TrainerResult(
-            rank=len(update.a),
-            examples=sum(len(session.examples) for session in sessions),
-            steps=0,
-            training_loss=losses.taught,
-            kept_back_loss=losses.kept_back,
-            kept_back_loss_before=losses.before,
-            delta_w_norm=update.norm,
-            seconds=time.monotonic() - began,
-            peak_memory_bytes=peak_memory_bytes(),
-            method="hypernetwork",
-            estimated_memory_bytes=max(estimated, gathered.estimated),
-            newly_read=gathered.newly_read,
-        )
-        run.finish(result)
-    return result
+    began = time.monotonic()
+    gathered = Gathering(job, shape, tokenizer, device, report).run(sessions)
+    estimated = require(network.settings, gathered, job.memory_limit_bytes)
+    report(0.65, "makes the adapter")
+    rows = rows_of(gathered.output, gathered.kept)
+    update = network.distill(rows)
+    save_update(update.a, update.b, shape.target, Path(job.output_path), job.base_model_id)
+    report(0.8, "tries it on what was left out")
+    tasks = [session.trajectory.task_description for session in sessions]
+    parts = folded(tasks, settings.folds, job.seed)
+    losses = _losses(network, rows, update, gathered, parts)
+    return TrainerResult(
+        rank=len(update.a),
+        examples=sum(len(session.examples) for session in sessions),
+        steps=0,
+        training_loss=losses.taught,
+        kept_back_loss=losses.kept_back,
+        kept_back_loss_before=losses.before,
+        delta_w_norm=update.norm,
+        seconds=time.monotonic() - began,
+        peak_memory_bytes=peak_memory_bytes(),
+        method="hypernetwork",
+        estimated_memory_bytes=max(estimated, gathered.estimated),
+        newly_read=gathered.newly_read,
+    )
 
 
 def _losses(
