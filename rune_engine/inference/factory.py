@@ -1,6 +1,6 @@
 """Which back-end serves a base model: chosen by its name, kept for the next call.
 
-Importing this module loads no back-end's libraries.
+Importing this module loads no back-end's libraries, and no HTTP client for a back-end elsewhere.
 """
 
 from __future__ import annotations
@@ -12,13 +12,9 @@ from pathlib import Path
 
 from rune_engine.config import RuneConfig
 from rune_engine.inference.llama import LlamaProvider
-from rune_engine.inference.ollama.files import gguf_files, renderer
-from rune_engine.inference.ollama.provider import DEFAULT_CONTEXT, OllamaProvider
 from rune_engine.inference.provider import InferenceProvider, ProviderStatus
 from rune_engine.inference.scripted import SCRIPT_NAME, ScriptedProvider
 from rune_engine.inference.transformers import TransformersProvider
-from rune_engine.inference.vllm.command import model_folder
-from rune_engine.inference.vllm.provider import VllmProvider
 from rune_engine.model_store.resolve import Script, resolve
 
 
@@ -39,6 +35,9 @@ def create_provider(base_model: str, config: RuneConfig) -> InferenceProvider:
     if _is_scripted(found.path):
         return ScriptedProvider(found.path / SCRIPT_NAME, found.id)
     if config.serving.backend == "vllm":
+        from rune_engine.inference.vllm.command import model_folder
+        from rune_engine.inference.vllm.provider import VllmProvider
+
         return VllmProvider(
             found.id,
             model_folder(found),
@@ -47,6 +46,10 @@ def create_provider(base_model: str, config: RuneConfig) -> InferenceProvider:
             max_adapters=config.serving.vllm_adapters,
         )
     if config.serving.backend == "ollama":
+        from rune_engine.inference.ollama.files import gguf_files, renderer
+        from rune_engine.inference.ollama.provider import DEFAULT_CONTEXT, OllamaProvider
+        from rune_engine.inference.vllm.command import model_folder
+
         folder = model_folder(found)
         return OllamaProvider(
             found.id,

@@ -81,7 +81,7 @@ def test_the_engine_s_side_imports_no_torch() -> None:
     code = (
         "import sys, rune_engine.inference.factory, rune_engine.inference.worker, "
         "rune_engine.agent.graph\n"
-        "heavy = {'torch', 'transformers', 'peft', 'langgraph'} & set(sys.modules)\n"
+        "heavy = {'torch', 'transformers', 'peft', 'langgraph', 'httpx'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
