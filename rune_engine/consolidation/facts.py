@@ -26,7 +26,8 @@ FROM trajectories
 WHERE (distillable OR held_out) AND project_id IN (
     SELECT project_id FROM trajectories WHERE distillable GROUP BY project_id
     HAVING count(*) >= :fewest
-) AND project_id NOT IN (
+) AND (:projects IS NULL OR project_id IN (SELECT value FROM json_each(:projects)))
+AND project_id NOT IN (
     SELECT subject FROM (
         SELECT subject, kind, max(seq) FROM lifecycle_events
         WHERE kind IN ('project_opted_out', 'project_opted_in') GROUP BY subject
@@ -113,13 +114,20 @@ def failures(asked: Sequence[Asked]) -> list[Failure]:
     ]
 
 
-def read_lessons(session: Session, fewest: int = 1) -> list[Lesson]:
+def read_lessons(
+    session: Session, fewest: int = 1, projects: Collection[str] | None = None
+) -> list[Lesson]:
     """All that may be learnt or is held out, oldest first, of projects that did not opt out.
 
     Args:
         fewest: projects with fewer distillable trajectories are left out.
+        projects: only of these.
     """
-    rows = list(session.connection().execute(text(_LESSONS), {"fewest": fewest}))
+    given = {
+        "fewest": fewest,
+        "projects": projects if projects is None else json.dumps([*projects]),
+    }
+    rows = list(session.connection().execute(text(_LESSONS), given))
     tasks = _tasks(rows)
     return [
         Lesson(

@@ -132,9 +132,8 @@ def _standing(one: _Proven) -> tuple[object, ...]:
 def _lessons(session: Session, projects: Collection[str]) -> dict[str, list[Lesson]]:
     """By project: what may be learnt, without the tasks of which something is held out."""
     found: dict[str, list[Lesson]] = defaultdict(list)
-    for lesson in read_lessons(session):
-        if lesson.project_id in projects:
-            found[lesson.project_id].append(lesson)
+    for lesson in read_lessons(session, projects=projects):
+        found[lesson.project_id].append(lesson)
     for project, own in found.items():
         out = {lesson.task for lesson in own if lesson.held_out}
         found[project] = [lesson for lesson in own if lesson.task not in out]
