@@ -66,8 +66,10 @@ async def _follow(client: EngineClient, job: Job, report: Report, wait_seconds: 
     reported = -1.0
     while True:
         # MCP wants every progress above the last; a new message at the same fraction is nudged.
-        reported = max(job.progress, reported + 1e-6)
-        await report(reported, 1.0, job.message or job.status)
+        progress = min(max(job.progress, reported + 1e-6), 1.0)
+        if progress > reported:
+            reported = progress
+            await report(reported, 1.0, job.message or job.status)
         remaining = deadline - time.monotonic()
         while job.status not in FINISHED and remaining > 0:
             seen = job.revision
