@@ -178,12 +178,12 @@ def _due(
 ) -> Due | None:
     """The scope's next adapter, or None while too little is there, or too little is new.
 
-    To a training only what a training has learnt is old; to a fast update everything is.
+    Each way goes by itself: what only the other one has learnt is new to it.
     """
     lessons = [lesson for lesson in project if scope.covers(lesson)]
     usable = [lesson for lesson in lessons if not lesson.held_out]
     earlier = [learnt for learnt in reversed(facts.learnt) if learnt.scope == scope]
-    last = next((learnt for learnt in earlier if fast or not learnt.fast), None)
+    last = next((learnt for learnt in earlier if learnt.fast == fast), None)
     seen = last.trained | last.kept_back if last else frozenset()
     new = sum(lesson.id not in seen for lesson in usable)
     enough = settings.fast_min_new if fast else settings.min_new

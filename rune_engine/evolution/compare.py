@@ -35,8 +35,10 @@ def decide(
     solved as many, where there are at least `fewest`. Otherwise each
     incumbent is compared with it on the tasks that both were measured on, where there are at least
     `fewest` of them: the worse one goes where the difference is beyond chance, and an older one
-    goes, too, where the new one is at least as good. One that beats the base model beyond chance is
-    never replaced by one that does not: `numbers["beats_base"]` tells which it is.
+    goes, too, where the new one is at least as good. A training has to gain something: where it
+    solves no more than an older one that was made without, the trained one goes. One that beats the
+    base model beyond chance is never replaced by one that does not: `numbers["beats_base"]` tells
+    which it is.
 
     Args:
         base: the base model alone, on the tasks of `new`.
@@ -97,7 +99,14 @@ def _compare(
     if p <= BEYOND_CHANCE:
         loser = old.adapter_id if wins > losses else new.adapter_id
         return loser, f"{loser} goes: {counts}.", facts
-    may_replace = proven or not beats(beside(old.outcomes, old.base))
+    old_is_proven = beats(beside(old.outcomes, old.base))
+    if old.keeps_up and not new.keeps_up and wins <= losses and (old_is_proven or not proven):
+        why = (
+            f"{new.adapter_id} goes, as {old.adapter_id} does as well, was made without training "
+            f"and keeps up with what is recorded: {counts}."
+        )
+        return new.adapter_id, why, facts
+    may_replace = proven or not old_is_proven
     if old.made < new.made and wins >= losses and may_replace:
         why = f"{old.adapter_id} goes, as {new.adapter_id} is newer and at least as good: {counts}."
         return old.adapter_id, why, facts

@@ -56,13 +56,15 @@ class Measured:
     """An adapter, and its scores on the tasks that it was not trained on.
 
     `base` are the base model's on the same tasks, where they were measured with them; `made` is
-    when the adapter was stored, and orders by age.
+    when the adapter was stored, and orders by age. `keeps_up` is true of one that was made without
+    training: what is recorded after it is learnt in seconds.
     """
 
     adapter_id: str
     outcomes: Scores
     made: str = ""
     base: Scores = field(default_factory=dict)
+    keeps_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from rune_engine.evaluation.tasks import HeldOutTask, task_hash
 from rune_engine.evolution.evidence import Measured, Scope, total
 from rune_engine.evolution.guard import Outcomes
 from rune_engine.evolution.plan import Facts, Standing
-from rune_engine.models import EvaluatedTask, EvaluateResult
+from rune_engine.models import FAST_METHODS, EvaluatedTask, EvaluateResult
 from rune_engine.registry.refits import IS_REFIT, REFIT_OF
 
 _IN_USE = """
@@ -41,6 +41,11 @@ SELECT t.task_description, t.test_suite FROM adapter_trajectories AS l
 JOIN trajectories AS t ON t.id = l.trajectory_id WHERE l.adapter_id = ? AND l.role = 'trained'
 """
 _REFIT_OF = f"SELECT {REFIT_OF} FROM adapter_records WHERE id = ? AND {IS_REFIT}"
+_METHOD = """
+SELECT json_extract(j.result, '$.method')
+FROM lifecycle_events AS e JOIN jobs AS j ON j.id = e.caused_by
+WHERE e.subject = ? AND e.kind = 'adapter_stored' AND j.kind = 'distill'
+"""
 _STORED = "SELECT id FROM trajectories WHERE id IN (SELECT value FROM json_each(?))"
 _LIVE = """
 SELECT t.adapter_id, t.domain, t.task_type, t.created_at, a.tests_passed
@@ -136,7 +141,7 @@ def _standing(connection: sqlite3.Connection, row: Any) -> Standing:
         # A refit was measured on nothing; what its parent's tasks are to the base model holds.
         base = _scores(connection, parent[0], "")[1] | base
     return Standing(
-        measured=Measured(adapter_id, outcomes, made, base),
+        measured=Measured(adapter_id, outcomes, made, base, _keeps_up(connection, adapter_id)),
         scope=Scope(
             base_model_id,
             level,
@@ -147,6 +152,11 @@ def _standing(connection: sqlite3.Connection, row: Any) -> Standing:
         last_used=restored,
         fitness=fitness,
     )
+
+
+def _keeps_up(connection: sqlite3.Connection, adapter_id: str) -> bool:
+    method = connection.execute(_METHOD, [adapter_id]).fetchone()
+    return method is not None and method[0] in FAST_METHODS
 
 
 def _scores(

@@ -218,6 +218,13 @@ def test_every_new_trajectory_updates_and_a_training_waits_for_more() -> None:
     assert [(one.fast, one.new) for one in both] == [(True, 3), (False, 4)]
 
 
+def test_each_way_goes_by_what_it_has_learnt_itself() -> None:
+    update, _ = due(lessons(8), has_fast=True)
+    _, training = due(lessons(12), learn(update), has_fast=True)
+    (again,) = due(lessons(12), learn(update), learn(training), has_fast=True)
+    assert again.fast and again.new == 4
+
+
 def test_updates_can_be_switched_off_or_want_more() -> None:
     off = RULES.model_copy(update={"fast": False})
     assert [one.fast for one in due(lessons(8), rules=off, has_fast=True)] == [False]

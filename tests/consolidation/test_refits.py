@@ -324,3 +324,15 @@ async def test_no_refit_learns_what_was_held_out(house: House, database: Databas
     record(house, 201, held_out=True, session_id="held-out", attempts=[other])
     (step,) = wanted(database)
     assert new in taught(step) and near not in taught(step)
+
+
+async def test_a_training_that_gains_nothing_leaves_the_scope_to_what_keeps_up(
+    house: House, database: Database
+) -> None:
+    await made_again(house, database)
+    ask_for(house, "trained", method="lora")
+    await judge(house, "trained", solved=8)
+    assert house.in_use() == {"proven", "refit"}
+    ask_for(house, "again", numbers=[*FIRST, 200])
+    await judge(house, "again", solved=8)
+    assert "proven" not in house.in_use(), "between two of a kind the newer one stays"

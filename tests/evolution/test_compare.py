@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from rune_engine.evolution.compare import Measured, decide, sign_test
@@ -63,3 +65,25 @@ def test_the_p_value_is_the_exact_binomial_one() -> None:
     assert [sign_test(0, 0), sign_test(5, 0), sign_test(0, 6)] == [1.0, 0.0625, 0.03125]
     assert sign_test(3, 9) == pytest.approx(0.14599609375)
     assert sign_test(1, 1) == 1.0
+
+
+@pytest.mark.parametrize(("solved", "stays"), [(8, "fast"), (7, "fast"), (9, "trained")])
+def test_a_training_has_to_gain_something_over_what_was_made_without(
+    solved: int, stays: str
+) -> None:
+    """On nine tasks, of which the adapter that was made without training solves eight."""
+    nothing = outcomes(0, 9)
+    fast = Measured("fast", outcomes(8, 9), "1", nothing, keeps_up=True)
+    trained = Measured("trained", outcomes(solved, 9), "2", nothing)
+    archive = decide(trained, nothing, [fast]).archive
+    assert set(archive) == {"fast", "trained"} - {stays}
+    # The other way round the newer one is at least as good, or both stay.
+    later = decide(replace(fast, made="3"), nothing, [trained]).archive
+    assert set(later) == ({"trained"} if solved <= 8 else set())
+
+
+def test_a_proven_training_does_not_go_for_what_may_be_chance() -> None:
+    nothing = outcomes(0, 9)
+    fast = Measured("fast", outcomes(9, 9), "1", outcomes(8, 9), keeps_up=True)
+    trained = Measured("trained", outcomes(9, 9), "2", nothing)
+    assert set(decide(trained, nothing, [fast]).archive) == {"fast"}
