@@ -38,7 +38,6 @@ from rune_engine.models import (
     Job,
     JobPage,
     MemoryStatus,
-    MineParams,
     OpenAIStatus,
     Overview,
     ProjectState,
@@ -55,6 +54,9 @@ from rune_engine.models import (
     TrajectoryListing,
     UndoParams,
     UndoResult,
+)
+from rune_engine.models.mining import (
+    MineParams,
 )
 
 _LONG_POLL_SECONDS = 30.0

@@ -31,6 +31,8 @@ from rune_engine.models import (
     ConsolidateResult,
     EvolutionStep,
     Job,
+)
+from rune_engine.models.merging import (
     MergeSettings,
 )
 from rune_engine.registry import AdapterDraft, AdapterRegistry

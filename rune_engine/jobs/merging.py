@@ -28,18 +28,20 @@ from rune_engine.jobs.progress import Report
 from rune_engine.jobs.trainer import Trainers
 from rune_engine.model_store.resolve import resolve_trainable
 from rune_engine.models import (
-    JOINT_METHODS,
-    AdapterFolder,
     AdapterInfo,
-    CompareJob,
     DistillParams,
     LearntRole,
-    MergeJob,
     MergeMethod,
+    Trajectory,
+)
+from rune_engine.models.merging import (
+    JOINT_METHODS,
+    AdapterFolder,
+    CompareJob,
+    MergeJob,
     MergeResult,
     MergeSettings,
     Similarity,
-    Trajectory,
 )
 from rune_engine.registry import AdapterRegistry
 from rune_engine.trajectories import TrajectoryStore

@@ -25,9 +25,11 @@ from rune_engine.models import (
     EvaluateParams,
     EvolveParams,
     ImportParams,
-    MineParams,
     RunTaskParams,
     Trajectory,
+)
+from rune_engine.models.mining import (
+    MineParams,
 )
 from rune_engine.registry import AdapterRegistry
 from rune_engine.regular_files import require_regular

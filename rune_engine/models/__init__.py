@@ -1,7 +1,9 @@
 """The words Rune's processes exchange: pydantic models, no database, no torch.
 
 What crosses a process boundary (MCP tool results, the engine's REST bodies, job rows) is one of
-these. Everything refuses unknown fields. Times are ISO 8601 UTC strings; sizes are bytes.
+these. Everything refuses unknown fields. Times are ISO 8601 UTC strings; sizes are bytes. The words of
+single trades are imported from their own modules, `merging`, `mining` and `probing`: an MCP server needs
+none of them to start.
 """
 
 from __future__ import annotations
@@ -88,31 +90,11 @@ from rune_engine.models.jobs import (
     RunTaskParams,
     TaskResult,
 )
-from rune_engine.models.merging import (
-    JOINT_METHODS,
-    MOST_RANK,
-    WEIGHT_METHODS,
-    AdapterFolder,
-    CompareJob,
-    MergeJob,
-    MergeMethod,
-    MergeResult,
-    MergeSettings,
-    Similarity,
-)
-from rune_engine.models.mining import MinedUnit, MineParams, MineResult
-from rune_engine.models.probing import (
-    Check,
-    CheckStatus,
-    KnownAdapter,
-    KnownAnswer,
-    ProbeJob,
-    ProbeLine,
-)
 from rune_engine.models.training import (
     FAST_METHODS,
     AdapterMethod,
     DistillMethod,
+    MergeMethod,
     TrainerJob,
     TrainerResult,
 )
@@ -142,17 +124,13 @@ from rune_engine.models.viewing import (
 __all__ = [
     "FAST_METHODS",
     "FINISHED",
-    "JOINT_METHODS",
     "MAX_ATTEMPTS_PER_TRAJECTORY",
     "MAX_CANDIDATES",
     "MAX_TEXT_CHARS",
     "MOST_CHANGES",
-    "MOST_RANK",
     "NAME_PATTERN",
     "NO_ADAPTER",
     "UNNAMED_PROJECT",
-    "WEIGHT_METHODS",
-    "AdapterFolder",
     "AdapterInfo",
     "AdapterMethod",
     "AdapterPage",
@@ -168,9 +146,6 @@ __all__ = [
     "ChangeCursor",
     "Changes",
     "ChangesParams",
-    "Check",
-    "CheckStatus",
-    "CompareJob",
     "CompareParams",
     "Comparison",
     "ConsolidateParams",
@@ -211,25 +186,15 @@ __all__ = [
     "JobLine",
     "JobPage",
     "JobStatus",
-    "KnownAdapter",
-    "KnownAnswer",
     "LearntRole",
     "LifecycleEvent",
     "MemoryStatus",
-    "MergeJob",
     "MergeMethod",
-    "MergeResult",
-    "MergeSettings",
-    "MineParams",
-    "MineResult",
-    "MinedUnit",
     "Model",
     "Name",
     "OpenAIStatus",
     "Outcome",
     "Overview",
-    "ProbeJob",
-    "ProbeLine",
     "ProjectState",
     "ProjectStatus",
     "Provenance",
@@ -240,7 +205,6 @@ __all__ = [
     "RetrievedAdapter",
     "RouteCandidate",
     "RunTaskParams",
-    "Similarity",
     "SourceParams",
     "SourceState",
     "SourceStatus",

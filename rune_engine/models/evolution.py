@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from rune_engine.models.base import Identifier, Model, Name
-from rune_engine.models.merging import MergeMethod
+from rune_engine.models.training import MergeMethod
 
 EvolutionOperation = Literal["update", "guard", "tournament", "promote", "consolidate", "prune"]
 EvolutionDecision = Literal[

@@ -11,18 +11,8 @@ from typing import Annotated, Literal
 from pydantic import Field, FiniteFloat, StringConstraints
 
 from rune_engine.models.base import Identifier, Model
-from rune_engine.models.training import DistillMethod, TrainerResult
+from rune_engine.models.training import DistillMethod, MergeMethod, TrainerResult
 
-MergeMethod = Literal[
-    "auto", "linear", "ties", "dare_linear", "dare_ties", "statistics", "hypernetwork", "train"
-]
-"""How parents become one adapter. Of their weights: the "linear" average; "ties" (Yadav et al.
-2023), which settles signs; "dare_linear" and "dare_ties" (Yu et al. 2024), which drop numbers at
-random. Of all that they learnt from, together: "statistics" adds up what the closed form keeps and
-solves once, "hypernetwork" is one forward pass over the same, "train" is direct training. "auto" is
-"hypernetwork" or "statistics" where what the parents learnt from is still there, by what the base
-model has, and the average where not: see docs/assessments/merging.md.
-"""
 WEIGHT_METHODS: frozenset[str] = frozenset({"linear", "ties", "dare_linear", "dare_ties"})
 """Those that need the parents' weights alone."""
 JOINT_METHODS: dict[str, DistillMethod] = {

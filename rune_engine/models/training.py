@@ -17,6 +17,16 @@ that was trained for the base model. "auto" is the last of these that the base m
 "direct" where it has neither."""
 FAST_METHODS: frozenset[str] = frozenset({"closed_form", "hypernetwork"})
 """Those that train nothing."""
+MergeMethod = Literal[
+    "auto", "linear", "ties", "dare_linear", "dare_ties", "statistics", "hypernetwork", "train"
+]
+"""How parents become one adapter. Of their weights: the "linear" average; "ties" (Yadav et al.
+2023), which settles signs; "dare_linear" and "dare_ties" (Yu et al. 2024), which drop numbers at
+random. Of all that they learnt from, together: "statistics" adds up what the closed form keeps and
+solves once, "hypernetwork" is one forward pass over the same, "train" is direct training. "auto" is
+"hypernetwork" or "statistics" where what the parents learnt from is still there, by what the base
+model has, and the average where not: see docs/assessments/merging.md.
+"""
 
 
 class TrainerJob(Model):

@@ -48,7 +48,6 @@ from rune_engine.models import (
     Job,
     JobKind,
     MemoryStatus,
-    MineParams,
     Model,
     OpenAIStatus,
     ProjectState,
@@ -58,6 +57,9 @@ from rune_engine.models import (
     RetrieveParams,
     RunTaskParams,
     TrajectoryDraft,
+)
+from rune_engine.models.mining import (
+    MineParams,
 )
 from rune_engine.rates import PerMinute
 from rune_engine.registry import AdapterRegistry

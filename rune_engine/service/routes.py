@@ -28,7 +28,6 @@ from rune_engine.models import (
     Job,
     JobPage,
     MemoryStatus,
-    MineParams,
     Name,
     OpenAIStatus,
     ProjectState,
@@ -41,6 +40,9 @@ from rune_engine.models import (
     TrajectoryDraft,
     UndoParams,
     UndoResult,
+)
+from rune_engine.models.mining import (
+    MineParams,
 )
 from rune_engine.service import forget as forgetting
 from rune_engine.service.engine import Engine

@@ -6,6 +6,8 @@ trajectory. Knows the wire models only.
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
 from rune_engine.errors import RuneError, TrainingError, from_envelope
@@ -86,9 +88,6 @@ class AdapterComparison(Model):
     message: str
 
 
-JobResult = TaskResult | DistillResult | EvaluateResult | EvolveResult | ConsolidateResult
-
-
 class JobReport(Model):
     """Where a job stands."""
 
@@ -97,8 +96,9 @@ class JobReport(Model):
     status: JobStatus
     progress: float = Field(ge=0.0, le=1.0)
     message: str
-    result: JobResult | None = Field(
-        description="What its kind of job answers; null until the status is `succeeded`."
+    result: dict[str, Any] | None = Field(
+        description="What its kind of job answers: the `result` of the tool that starts such jobs. "
+        "Null until the status is `succeeded`."
     )
     error: JobError | None = Field(description="Set when the status is `failed`.")
     attempt: int = Field(description="How often it was started; above 1 after a crash.")
@@ -149,17 +149,20 @@ def comparison(found: Comparison, job: Job | None) -> AdapterComparison:
 
 
 def job_report(job: Job) -> JobReport:
+    result = (
+        _task_result(job)
+        or _distill_result(job)
+        or _evaluate_result(job)
+        or _evolve_result(job)
+        or _consolidate_result(job)
+    )
     return JobReport(
         job_id=job.id,
         kind=job.kind,
         status=job.status,
         progress=job.progress,
         message=job.message,
-        result=_task_result(job)
-        or _distill_result(job)
-        or _evaluate_result(job)
-        or _evolve_result(job)
-        or _consolidate_result(job),
+        result=result and result.model_dump(mode="json"),
         error=JobError.model_validate(job.error) if job.error else None,
         attempt=job.attempt,
         created_at=job.created_at,

@@ -26,7 +26,12 @@ from rune_engine.doctor.serving import (
     serving_checks,
 )
 from rune_engine.inference.factory import create_provider
-from rune_engine.models import Check, KnownAdapter, ProbeJob, ProbeLine
+from rune_engine.models.probing import (
+    Check,
+    KnownAdapter,
+    ProbeJob,
+    ProbeLine,
+)
 
 pytest.importorskip("torch")
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from rune_engine.errors import MergeRefusedError, TrainingError
-from rune_engine.models import (
+from rune_engine.models import TrainerJob
+from rune_engine.models.merging import (
     JOINT_METHODS,
     AdapterFolder,
     MergeJob,
     MergeResult,
     Similarity,
-    TrainerJob,
 )
 from trainers.distilling import distill
 from trainers.merging.adapters import read

@@ -8,7 +8,10 @@ from typing import Any
 
 import torch
 
-from rune_engine.models import Check, ProbeJob
+from rune_engine.models.probing import (
+    Check,
+    ProbeJob,
+)
 from trainers import lora
 from trainers.free_memory import free_memory
 from trainers.probe import device
