@@ -1,9 +1,9 @@
 """The words Rune's processes exchange: pydantic models, no database, no torch.
 
 What crosses a process boundary (MCP tool results, the engine's REST bodies, job rows) is one of
-these. Everything refuses unknown fields. Times are ISO 8601 UTC strings; sizes are bytes. The words of
-single trades are imported from their own modules, `merging`, `mining` and `probing`: an MCP server needs
-none of them to start.
+these. Everything refuses unknown fields. Times are ISO 8601 UTC strings; sizes are bytes. The words
+of single trades are imported from their own modules, `merging`, `mining` and `probing`: an MCP
+server needs none of them to start.
 """
 
 from __future__ import annotations
