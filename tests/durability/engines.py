@@ -91,8 +91,12 @@ def imports(folder: Path) -> Workload:
 
 
 def config_of(folder: Path) -> RuneConfig:
+    """A home in which more is recorded at once than agents may elsewhere."""
     return load_config(
-        home=folder / "home", idle_seconds=600.0, base_model=f"scripted:{folder / 'script.json'}"
+        home=folder / "home",
+        idle_seconds=600.0,
+        base_model=f"scripted:{folder / 'script.json'}",
+        capture={"max_recorded_per_minute": 1_000_000},
     )
 
 
