@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from rune_engine.consolidation.facts import Asked, read_lessons
 from rune_engine.consolidation.policy import Lesson, Scope
 from rune_engine.models import FAST_METHODS, FINISHED, DistillParams
 from rune_engine.registry import AdapterRecord, refits
+
+WORTH_TRAINING = 10
+"""A refit by training waits for one new trajectory for each ten that the last one was taught."""
 
 _REFITS = """
 SELECT json_extract(params, '$.refit_of') AS refit_of, status, result,
@@ -79,7 +83,7 @@ def missing_refits(
             is_missing = (
                 one.asked.base_model == base_model
                 and refit.is_finished
-                and len(set(taught) - refit.taught) >= _fewest(one.asked, settings)
+                and len(set(taught) - refit.taught) >= _fewest(one.asked, refit)
                 and _nothing_else_comes(one.asked, taught, asked, judged, settings)
                 and not _is_refused(session, refit)
             )
@@ -152,9 +156,10 @@ def _refits(session: Session) -> dict[str, _Refit]:
     }
 
 
-def _fewest(one: Asked, settings: ConsolidationSettings) -> int:
-    """One, where it costs seconds; where it is a training, as many as another training takes."""
-    return 1 if one.method in FAST_METHODS else settings.min_new
+def _fewest(one: Asked, refit: _Refit) -> int:
+    """How many new ones another refit takes: one, where it costs seconds; by training a tenth more
+    than the last one was taught, so that trainings get rarer as a scope grows."""
+    return 1 if one.method in FAST_METHODS else math.ceil(len(refit.taught) / WORTH_TRAINING)
 
 
 def _nothing_else_comes(
