@@ -26,10 +26,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
-from rune_engine.models.merging import (
-    AdapterFolder,
-    MergeJob,
-)
+from rune_engine.models.merging import AdapterFolder, MergeJob
 from trainers.closed_form.statistics import LowRank
 from trainers.merging.adapters import Adapter
 from trainers.merging.merge import merge, merge_adapters

@@ -20,9 +20,7 @@ from rune_engine.experiments.cache import key_of
 from rune_engine.experiments.recording import Taught
 from rune_engine.inference.provider import AdapterRef
 from rune_engine.models import DistillMethod, TrainerJob, Trajectory
-from rune_engine.models.merging import (
-    MergeJob,
-)
+from rune_engine.models.merging import MergeJob
 from trainers.__main__ import Job, carry_out
 
 HALVES = ("A", "B")

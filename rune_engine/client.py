@@ -55,9 +55,7 @@ from rune_engine.models import (
     UndoParams,
     UndoResult,
 )
-from rune_engine.models.mining import (
-    MineParams,
-)
+from rune_engine.models.mining import MineParams
 
 _LONG_POLL_SECONDS = 30.0
 

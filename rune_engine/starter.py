@@ -22,6 +22,7 @@ import sysconfig
 import threading
 import time
 from collections import deque
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -87,28 +88,19 @@ async def engine_started(config: RuneConfig) -> None:
     Executors join their threads when the interpreter ends, so an editor that quits while an engine
     starts would leave its server behind for as long as that takes; a daemon thread just ends.
     """
-    loop = asyncio.get_running_loop()
-    started: asyncio.Future[None] = loop.create_future()
-
-    def tell(error: BaseException | None) -> None:
-        if started.done():
-            return
-        if error is None:
-            started.set_result(None)
-        else:
-            started.set_exception(error)
+    done: Future[None] = Future()
+    done.set_running_or_notify_cancel()
 
     def start() -> None:
-        failure = None
         try:
             start_engine(config)
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-            failure = error
-        with suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(tell, failure)
+            done.set_exception(error)
+        else:
+            done.set_result(None)
 
     threading.Thread(target=start, daemon=True, name="engine-starter").start()
-    await started
+    await asyncio.wrap_future(done)
 
 
 def _launch(config: RuneConfig, deadline: float) -> None:

@@ -12,10 +12,7 @@ import json
 
 from rune_engine.lean_torch import leave_out_compiler
 from rune_engine.models import Model, TrainerJob
-from rune_engine.models.merging import (
-    CompareJob,
-    MergeJob,
-)
+from rune_engine.models.merging import CompareJob, MergeJob
 from trainers.distilling import distill
 from trainers.protocol import Report, run_trainer
 

@@ -13,11 +13,7 @@ from rune_engine.cli.engine import Json
 from rune_engine.cli.session import out, print_json, print_table
 from rune_engine.cli.work import Wait, run_job
 from rune_engine.errors import InvalidInputError
-from rune_engine.models.mining import (
-    MinedUnit,
-    MineParams,
-    MineResult,
-)
+from rune_engine.models.mining import MinedUnit, MineParams, MineResult
 
 _SHOWN = 40
 

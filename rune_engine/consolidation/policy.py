@@ -168,6 +168,11 @@ def scopes(project_id: str, lessons: Iterable[Lesson]) -> list[Scope]:
     return found
 
 
+def enough(settings: ConsolidationSettings, *, fast: bool) -> int:
+    """How many new trajectories are worth another adapter of a scope."""
+    return settings.fast_min_new if fast else settings.min_new
+
+
 def _due(
     scope: Scope,
     project: Sequence[Lesson],
@@ -186,8 +191,7 @@ def _due(
     last = next((learnt for learnt in earlier if learnt.fast == fast), None)
     seen = last.trained | last.kept_back if last else frozenset()
     new = sum(lesson.id not in seen for lesson in usable)
-    enough = settings.fast_min_new if fast else settings.min_new
-    is_due = len(usable) >= settings.min_trajectories and new >= enough
+    is_due = len(usable) >= settings.min_trajectories and new >= enough(settings, fast=fast)
     if not is_due and (fast or not new or not _is_owed(earlier)):
         return None
     kept = kept_back_tasks(lessons, project, facts.learnt, settings.kept_back_share)
@@ -250,8 +254,7 @@ def _place(
     until = failure.ended_at + BACK_OFF
     # A clock that was set back must not make it rest for longer.
     rests = failure.ended_at <= now < until
-    enough = settings.fast_min_new if due.fast else settings.min_new
-    if len(ids - failure.ids) >= enough or not rests:
+    if len(ids - failure.ids) >= enough(settings, fast=due.fast) or not rests:
         found.due.append(due)
     else:
         found.resting.append(Resting(failure, until))

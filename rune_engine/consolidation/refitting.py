@@ -21,7 +21,7 @@ from sqlmodel import Session
 from rune_engine import events
 from rune_engine.config import ConsolidationSettings
 from rune_engine.consolidation.facts import Asked, read_lessons
-from rune_engine.consolidation.policy import Lesson, Scope
+from rune_engine.consolidation.policy import Lesson, Scope, enough
 from rune_engine.models import FAST_METHODS, FINISHED, DistillParams
 from rune_engine.registry import AdapterRecord, refits
 
@@ -180,7 +180,7 @@ def _nothing_else_comes(
     }
     for each in last.values():
         new = set(taught) - each.trained - each.kept_back
-        is_due = len(new) >= (settings.fast_min_new if each.fast else settings.min_new)
+        is_due = len(new) >= enough(settings, fast=each.fast)
         if is_due and (settings.fast or not each.fast):
             return False
         if each.status not in FINISHED:

@@ -13,10 +13,7 @@ from importlib.util import find_spec
 import httpx
 
 from rune_engine.config import RuneConfig
-from rune_engine.models.probing import (
-    Check,
-    CheckStatus,
-)
+from rune_engine.models.probing import Check, CheckStatus
 
 _SECONDS = 5.0
 _IMPORT_SECONDS = 120.0

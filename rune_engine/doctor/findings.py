@@ -11,9 +11,7 @@ from pydantic import Field
 from rune_engine.config import RuneConfig
 from rune_engine.database import Database
 from rune_engine.models import Model
-from rune_engine.models.probing import (
-    Check,
-)
+from rune_engine.models.probing import Check
 from rune_engine.registry.quarantine import Quarantine
 
 FindingKind = Literal[

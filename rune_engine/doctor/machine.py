@@ -25,9 +25,7 @@ from rune_engine.errors import (
 from rune_engine.extras import require
 from rune_engine.file_systems import file_system_of, is_network
 from rune_engine.model_store.resolve import Script, resolve
-from rune_engine.models.probing import (
-    Check,
-)
+from rune_engine.models.probing import Check
 from rune_engine.sandbox.sandbox import Sandbox
 
 _OLDEST_PYTHON = (3, 11)

@@ -20,12 +20,7 @@ from rune_engine.doctor.serving import ADAPTED, SERVES, allowed, serving_checks
 from rune_engine.errors import BaseModelCorruptedError, BaseModelNotFoundError, RuneError
 from rune_engine.jobs.lease import takes_turns
 from rune_engine.model_store.resolve import resolve_trainable
-from rune_engine.models.probing import (
-    Check,
-    KnownAdapter,
-    ProbeJob,
-    ProbeLine,
-)
+from rune_engine.models.probing import Check, KnownAdapter, ProbeJob, ProbeLine
 
 Trying = Callable[[str], None]
 

@@ -18,11 +18,7 @@ from typing import Any
 from rune_engine.errors import MissingExtraError
 from rune_engine.extras import require
 from rune_engine.jobs.trainer import TRAINER_ENVIRONMENT
-from rune_engine.models.probing import (
-    Check,
-    ProbeJob,
-    ProbeLine,
-)
+from rune_engine.models.probing import Check, ProbeJob, ProbeLine
 from rune_engine.starter import child_environment
 
 COMMAND = (sys.executable, "-P", "-m", "trainers.probe")

@@ -28,11 +28,7 @@ from rune_engine.inference.provider import (
     InferenceProvider,
 )
 from rune_engine.inference.scripted import ScriptedProvider
-from rune_engine.models.probing import (
-    Check,
-    KnownAdapter,
-    KnownAnswer,
-)
+from rune_engine.models.probing import Check, KnownAdapter, KnownAnswer
 
 SERVES, ADAPTED = "serving", "lora serving"
 

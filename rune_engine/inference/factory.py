@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from base_models import BaseModelFolder
 from rune_engine.config import RuneConfig
 from rune_engine.inference.llama import LlamaProvider
 from rune_engine.inference.provider import InferenceProvider, ProviderStatus
@@ -35,30 +36,9 @@ def create_provider(base_model: str, config: RuneConfig) -> InferenceProvider:
     if _is_scripted(found.path):
         return ScriptedProvider(found.path / SCRIPT_NAME, found.id)
     if config.serving.backend == "vllm":
-        from rune_engine.inference.vllm.command import model_folder
-        from rune_engine.inference.vllm.provider import VllmProvider
-
-        return VllmProvider(
-            found.id,
-            model_folder(found),
-            config.serving.vllm_url,
-            staging=config.home / "vllm",
-            max_adapters=config.serving.vllm_adapters,
-        )
+        return _of_vllm(found, config)
     if config.serving.backend == "ollama":
-        from rune_engine.inference.ollama.files import gguf_files, renderer
-        from rune_engine.inference.ollama.provider import DEFAULT_CONTEXT, OllamaProvider
-        from rune_engine.inference.vllm.command import model_folder
-
-        folder = model_folder(found)
-        return OllamaProvider(
-            found.id,
-            config.serving.ollama_url,
-            renderer(folder),
-            gguf_files(found.id, folder, config.gguf_path),
-            context=config.serving.context or DEFAULT_CONTEXT,
-            idle_seconds=config.worker_idle_seconds,
-        )
+        return _of_ollama(found, config)
     if found.is_gguf or config.serving.backend == "llama":
         return LlamaProvider(
             found.id,
@@ -70,6 +50,35 @@ def create_provider(base_model: str, config: RuneConfig) -> InferenceProvider:
         )
     return TransformersProvider(
         found.id, found.path, config.model_threads, config.worker_idle_seconds, config.serving
+    )
+
+
+def _of_vllm(found: BaseModelFolder, config: RuneConfig) -> InferenceProvider:
+    from rune_engine.inference.vllm.command import model_folder
+    from rune_engine.inference.vllm.provider import VllmProvider
+
+    return VllmProvider(
+        found.id,
+        model_folder(found),
+        config.serving.vllm_url,
+        staging=config.home / "vllm",
+        max_adapters=config.serving.vllm_adapters,
+    )
+
+
+def _of_ollama(found: BaseModelFolder, config: RuneConfig) -> InferenceProvider:
+    from rune_engine.inference.ollama.files import gguf_files, renderer
+    from rune_engine.inference.ollama.provider import DEFAULT_CONTEXT, OllamaProvider
+    from rune_engine.inference.vllm.command import model_folder
+
+    folder = model_folder(found)
+    return OllamaProvider(
+        found.id,
+        config.serving.ollama_url,
+        renderer(folder),
+        gguf_files(found.id, folder, config.gguf_path),
+        context=config.serving.context or DEFAULT_CONTEXT,
+        idle_seconds=config.worker_idle_seconds,
     )
 
 

@@ -13,10 +13,7 @@ from rune_engine.errors import TrainingError
 from rune_engine.home import not_writable
 from rune_engine.inference.provider import AdapterRef
 from rune_engine.models import LearntRole, Model
-from rune_engine.models.merging import (
-    MergeJob,
-    MergeResult,
-)
+from rune_engine.models.merging import MergeJob, MergeResult
 from rune_engine.registry import AdapterWeights
 
 _MARK = "merged.json"

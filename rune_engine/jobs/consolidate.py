@@ -25,16 +25,8 @@ from rune_engine.jobs.progress import Report
 from rune_engine.jobs.standing import Standings
 from rune_engine.jobs.submission import check_consolidate
 from rune_engine.jobs.winners import Winner, Winners
-from rune_engine.models import (
-    AdapterInfo,
-    ConsolidateParams,
-    ConsolidateResult,
-    EvolutionStep,
-    Job,
-)
-from rune_engine.models.merging import (
-    MergeSettings,
-)
+from rune_engine.models import AdapterInfo, ConsolidateParams, ConsolidateResult, EvolutionStep, Job
+from rune_engine.models.merging import MergeSettings
 from rune_engine.registry import AdapterDraft, AdapterRegistry
 
 _MERGED_AT = 0.5

@@ -27,13 +27,7 @@ from rune_engine.jobs.methods import check_method, fast_method
 from rune_engine.jobs.progress import Report
 from rune_engine.jobs.trainer import Trainers
 from rune_engine.model_store.resolve import resolve_trainable
-from rune_engine.models import (
-    AdapterInfo,
-    DistillParams,
-    LearntRole,
-    MergeMethod,
-    Trajectory,
-)
+from rune_engine.models import AdapterInfo, DistillParams, LearntRole, MergeMethod, Trajectory
 from rune_engine.models.merging import (
     JOINT_METHODS,
     AdapterFolder,

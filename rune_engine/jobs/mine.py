@@ -33,12 +33,7 @@ from rune_engine.mining.planning import Plan, PlannedCommit, Planner
 from rune_engine.mining.repository import Repository
 from rune_engine.mining.trees import Tree
 from rune_engine.models import Job, Trajectory, TrajectoryDraft
-from rune_engine.models.mining import (
-    MOST_MINED_SHOWN,
-    MinedUnit,
-    MineParams,
-    MineResult,
-)
+from rune_engine.models.mining import MOST_MINED_SHOWN, MinedUnit, MineParams, MineResult
 from rune_engine.sandbox.sandbox import Sandbox
 from rune_engine.trajectories import TrajectoryStore
 

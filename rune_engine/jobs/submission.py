@@ -28,9 +28,7 @@ from rune_engine.models import (
     RunTaskParams,
     Trajectory,
 )
-from rune_engine.models.mining import (
-    MineParams,
-)
+from rune_engine.models.mining import MineParams
 from rune_engine.registry import AdapterRegistry
 from rune_engine.regular_files import require_regular
 from rune_engine.trajectories import TrajectoryStore

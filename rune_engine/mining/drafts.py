@@ -7,9 +7,7 @@ import uuid
 from rune_engine.mining.evidence import Evidence, without_times
 from rune_engine.mining.history import MinedCommit, Target
 from rune_engine.models import Attempt, GitProvenance, TrajectoryDraft
-from rune_engine.models.mining import (
-    MineParams,
-)
+from rune_engine.models.mining import MineParams
 from rune_engine.sandbox.verdict import Verdict, tests_passed
 
 

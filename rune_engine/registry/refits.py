@@ -83,9 +83,9 @@ def settle(session: Session, adapter_id: str, *, caused_by: str) -> None:
         lifecycle.archive(session, each, reason=reason, caused_by=caused_by)
 
 
-def was_decided_against(session: Session, parent: AdapterRecord) -> bool:
+def was_decided_against(session: Session, record: AdapterRecord) -> bool:
     """Whether evolution or a user took it out of use; an update that replaced it did not."""
-    if not parent.is_archived:
+    if not record.is_archived:
         return False
-    last = events.newest(session, parent.id, "adapter_archived")
+    last = events.newest(session, record.id, "adapter_archived")
     return last is not None and (last.caused_by == "user" or "decision" in last.payload)

@@ -58,9 +58,7 @@ from rune_engine.models import (
     RunTaskParams,
     TrajectoryDraft,
 )
-from rune_engine.models.mining import (
-    MineParams,
-)
+from rune_engine.models.mining import MineParams
 from rune_engine.rates import PerMinute
 from rune_engine.registry import AdapterRegistry
 from rune_engine.routing.router import Router

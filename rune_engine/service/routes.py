@@ -41,9 +41,7 @@ from rune_engine.models import (
     UndoParams,
     UndoResult,
 )
-from rune_engine.models.mining import (
-    MineParams,
-)
+from rune_engine.models.mining import MineParams
 from rune_engine.service import forget as forgetting
 from rune_engine.service.engine import Engine
 from rune_engine.service.history import newest_entries

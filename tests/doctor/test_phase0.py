@@ -26,12 +26,7 @@ from rune_engine.doctor.serving import (
     serving_checks,
 )
 from rune_engine.inference.factory import create_provider
-from rune_engine.models.probing import (
-    Check,
-    KnownAdapter,
-    ProbeJob,
-    ProbeLine,
-)
+from rune_engine.models.probing import Check, KnownAdapter, ProbeJob, ProbeLine
 
 pytest.importorskip("torch")
 

@@ -11,10 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from rune_engine.models.merging import (
-    AdapterFolder,
-    MergeJob,
-)
+from rune_engine.models.merging import AdapterFolder, MergeJob
 from trainers.closed_form.statistics import LowRank
 from trainers.merging.adapters import Adapter
 

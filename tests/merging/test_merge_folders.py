@@ -19,9 +19,7 @@ from rune_engine.errors import (
     MergeRefusedError,
     RuneError,
 )
-from rune_engine.models.merging import (
-    CompareJob,
-)
+from rune_engine.models.merging import CompareJob
 from rune_engine.registry.lora_config import parse_lora_config
 from trainers.merging.adapters import read
 from trainers.merging.compare import compare

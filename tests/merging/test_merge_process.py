@@ -12,10 +12,7 @@ from typing import Any
 from merging_support import job, write
 
 from rune_engine.errors import MergeRefusedError, from_envelope
-from rune_engine.models.merging import (
-    MergeJob,
-    MergeResult,
-)
+from rune_engine.models.merging import MergeJob, MergeResult
 
 MANY = {f"model.layers.{number}.mlp.down_proj": (512, 512) for number in range(30)}
 

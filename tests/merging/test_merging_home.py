@@ -26,10 +26,7 @@ from rune_engine.jobs.candidates import Candidate
 from rune_engine.jobs.merging import OF_WEIGHTS, Merging
 from rune_engine.jobs.trainer import Trainers
 from rune_engine.models import AdapterInfo, TrajectoryDraft
-from rune_engine.models.merging import (
-    MergeJob,
-    MergeSettings,
-)
+from rune_engine.models.merging import MergeJob, MergeSettings
 from rune_engine.registry import AdapterDraft, AdapterRegistry, AdapterWeights
 from rune_engine.trajectories import TrajectoryStore
 

@@ -20,9 +20,7 @@ from rune_engine.mining.history import Rules, Skipped
 from rune_engine.mining.planning import Planner
 from rune_engine.mining.repository import Repository
 from rune_engine.mining.trees import Tree
-from rune_engine.models.mining import (
-    MineParams,
-)
+from rune_engine.models.mining import MineParams
 
 BEFORE = "def count(items):\n    return len(items) + 1\n"
 AFTER = "def count(items):\n    return len(items)\n"

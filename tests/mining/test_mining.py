@@ -27,10 +27,7 @@ from rune_engine.jobs.store import JobStore
 from rune_engine.mining import messages
 from rune_engine.mining.history import ROOT
 from rune_engine.models import ForgetParams, Job, Trajectory
-from rune_engine.models.mining import (
-    MineParams,
-    MineResult,
-)
+from rune_engine.models.mining import MineParams, MineResult
 from rune_engine.sandbox.sandbox import Sandbox
 from rune_engine.suspicion import teaches
 from rune_engine.trajectories import ProjectCounts, TrajectoryStore

@@ -18,9 +18,7 @@ from rune_engine.errors import (
     MergeRefusedError,
 )
 from rune_engine.lora_settings import LoraSettings, parse_lora_settings
-from rune_engine.models.merging import (
-    AdapterFolder,
-)
+from rune_engine.models.merging import AdapterFolder
 from trainers.closed_form.statistics import LowRank
 
 _NAME = re.compile(r"base_model\.model\.(?P<module>[A-Za-z0-9_.]+)\.lora_(?P<side>[AB])\.weight")

@@ -12,10 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from rune_engine.models.merging import (
-    CompareJob,
-    Similarity,
-)
+from rune_engine.models.merging import CompareJob, Similarity
 from trainers.closed_form.statistics import LowRank
 from trainers.merging.adapters import Adapter, read
 from trainers.protocol import Report

@@ -18,12 +18,7 @@ from torch import Tensor
 
 from rune_engine.errors import MergeRefusedError
 from rune_engine.home import not_writable
-from rune_engine.models.merging import (
-    JOINT_METHODS,
-    MOST_RANK,
-    MergeJob,
-    MergeResult,
-)
+from rune_engine.models.merging import JOINT_METHODS, MOST_RANK, MergeJob, MergeResult
 from trainers.closed_form.statistics import LowRank
 from trainers.merging.adapters import Adapter, check_mergeable, check_parents, read
 from trainers.merging.compare import similarity

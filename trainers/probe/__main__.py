@@ -16,11 +16,7 @@ from rune_engine.errors import (
     RuneError,
 )
 from rune_engine.lean_torch import leave_out_compiler
-from rune_engine.models.probing import (
-    Check,
-    ProbeJob,
-    ProbeLine,
-)
+from rune_engine.models.probing import Check, ProbeJob, ProbeLine
 from trainers.probe import device, known_adapter, qlora
 from trainers.protocol import connect
 

@@ -7,10 +7,7 @@ import time
 import torch
 
 from rune_engine.hardware import has_accelerator
-from rune_engine.models.probing import (
-    Check,
-    ProbeJob,
-)
+from rune_engine.models.probing import Check, ProbeJob
 
 REINSTALL = "Reinstall what it names, in versions that belong together."
 

@@ -14,12 +14,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from rune_engine.errors import BaseModelNotFoundError, DeviceMemoryError
-from rune_engine.models.probing import (
-    Check,
-    KnownAdapter,
-    KnownAnswer,
-    ProbeJob,
-)
+from rune_engine.models.probing import Check, KnownAdapter, KnownAnswer, ProbeJob
 from trainers import lora
 from trainers.free_memory import free_memory
 from trainers.probe import device

@@ -8,10 +8,7 @@ from typing import Any
 
 import torch
 
-from rune_engine.models.probing import (
-    Check,
-    ProbeJob,
-)
+from rune_engine.models.probing import Check, ProbeJob
 from trainers import lora
 from trainers.free_memory import free_memory
 from trainers.probe import device
