@@ -1,9 +1,9 @@
-"""Which proven adapters are to be made again from everything that their scope teaches.
+"""Which adapters are to be made again from everything that their scope teaches.
 
-Of each scope one: the fittest that was measured, judged and kept, and that beats the base model
-beyond chance. It is made again when it has proved itself, and from then on with what is recorded
-until there is enough for a new adapter of the scope; always when nobody works. Reads the database;
-changes nothing.
+Of each scope one: the fittest that was measured, judged and kept, and that solved more than the
+base model; first of all one that did so beyond chance. It is made again when it was judged, and
+from then on with what is recorded until there is enough for a new adapter of the scope; always
+when nobody works. Reads the database; changes nothing.
 """
 
 from __future__ import annotations
@@ -37,11 +37,14 @@ ORDER BY created_at, id
 
 
 @dataclass(frozen=True, slots=True)
-class _Proven:
+class _Judged:
+    """One that solved more than the base model; `is_proven` where that is beyond chance."""
+
     asked: Asked
     adapter_id: str
+    is_proven: bool
     is_archived: bool
-    fitness: float
+    fitness: float | None
     made: str
 
 
@@ -65,10 +68,10 @@ def missing_refits(
 
     Args:
         judged: the adapters of which evolution has decided.
-        base_model: as the configuration names it; a proven adapter of another one is made again
-            once, and not with what comes later.
+        base_model: as the configuration names it; an adapter of another one is made again once,
+            and not with what comes later.
     """
-    best = _best(_proven(session, asked, judged))
+    best = _best(_better_than_base(session, asked, judged))
     if not best:
         return []
     lessons = _lessons(session, {one.asked.scope.project_id for one in best})
@@ -98,17 +101,25 @@ def key(params: DistillParams) -> str:
     return f"refit:{params.refit_of}:{digest}"
 
 
-def _proven(session: Session, asked: Iterable[Asked], judged: Collection[str]) -> Iterable[_Proven]:
+def _better_than_base(
+    session: Session, asked: Iterable[Asked], judged: Collection[str]
+) -> Iterable[_Judged]:
     for one in asked:
         if one.adapter_id is None or one.adapter_id not in judged:
             continue
         record = session.get(AdapterRecord, one.adapter_id)
-        if record is None or record.fitness_score is None or _is_gone(session, record):
+        decided = events.newest(session, one.adapter_id, "consolidation_decided")
+        if record is None or decided is None or _is_gone(session, record):
             continue
-        decided = events.newest(session, record.id, "consolidation_decided")
-        if decided is not None and decided.payload.get("numbers", {}).get("beats_base"):
-            yield _Proven(
-                one, record.id, record.is_archived, record.fitness_score, record.created_at
+        numbers = decided.payload.get("numbers", {})
+        if numbers.get("solved", 0) > numbers.get("base_solved", 0):
+            yield _Judged(
+                one,
+                record.id,
+                numbers["beats_base"],
+                record.is_archived,
+                record.fitness_score,
+                record.created_at,
             )
 
 
@@ -122,15 +133,16 @@ def _is_gone(session: Session, record: AdapterRecord) -> bool:
     return refits.was_decided_against(session, record) or not refits.of(session, [record.id])
 
 
-def _best(proven: Iterable[_Proven]) -> list[_Proven]:
-    best: dict[tuple[Scope, str], _Proven] = {}
-    for each in sorted(proven, key=_standing):
+def _best(found: Iterable[_Judged]) -> list[_Judged]:
+    best: dict[tuple[Scope, str], _Judged] = {}
+    for each in sorted(found, key=_standing):
         best[each.asked.scope, each.asked.base_model_id] = each
     return list(best.values())
 
 
-def _standing(one: _Proven) -> tuple[object, ...]:
-    return (not one.is_archived, one.fitness, one.made, one.adapter_id)
+def _standing(one: _Judged) -> tuple[object, ...]:
+    fitness = -1.0 if one.fitness is None else one.fitness
+    return (one.is_proven, not one.is_archived, fitness, one.made, one.adapter_id)
 
 
 def _lessons(session: Session, projects: Collection[str]) -> dict[str, list[Lesson]]:
@@ -196,7 +208,7 @@ def _is_refused(session: Session, refit: _Refit) -> bool:
     return record is not None and refits.was_decided_against(session, record)
 
 
-def _params(best: _Proven, taught: Sequence[str]) -> DistillParams:
+def _params(best: _Judged, taught: Sequence[str]) -> DistillParams:
     scope, method = best.asked.scope, best.asked.method
     return DistillParams.model_validate(
         {

@@ -70,8 +70,8 @@ class DistillParams(Model):
     )
     refit_of: Identifier | None = Field(
         default=None,
-        description="A proven adapter that is made again with what was kept back from it; the new "
-        "one is served by its numbers.",
+        description="An adapter that is made again with what was kept back from it; the new one is "
+        "served by its numbers.",
     )
     base_model: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
     rank: Annotated[int, Field(ge=1, le=256)] | None = None

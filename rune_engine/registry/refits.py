@@ -1,9 +1,10 @@
-"""Refits: a proven adapter made again, the same way, from all that its scope teaches.
+"""Refits: an adapter made again, the same way, from all that its scope teaches.
 
 What is measured is made without the tasks that it is measured by, so it knows less than it could.
-Once it has proved itself it is made again with them. The refit is served by its parent's numbers:
-they tell what this way of making adapters is worth on tasks that it was not shown, and every event
-says that they are the parent's. Knows no file, and nothing of how adapters are made.
+Once it was found better than the base model it is made again with them. The refit is served by its
+parent's numbers: they tell what this way of making adapters is worth on tasks that it was not
+shown, and every event says that they are the parent's. Knows no file, and nothing of how adapters
+are made.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A proven adapter is made again from everything, and is served by what was measured of it."""
+"""What serves is made again from everything, and is served by what was measured of its parent."""
 
 from __future__ import annotations
 
@@ -158,10 +158,36 @@ async def test_what_has_proved_itself_is_made_again_with_what_was_kept_back(
     assert wanted(database) == [], "once is enough"
 
 
-async def test_what_may_be_chance_is_not(house: House, database: Database) -> None:
+async def test_what_serves_although_it_may_be_chance_is_made_again_too(
+    house: House, database: Database
+) -> None:
     ask_for(house, "chance")
     await judge(house, "chance", solved=4)
+    (step,) = wanted(database)
+    assert isinstance(step.params, DistillParams) and step.params.refit_of == "chance"
+    refit(house, step, "refit")
+    found = house.registry.retrieve_by_id("refit")
+    assert found.fitness_score == 0.5 and house.in_use() == {"chance", "refit"}
+
+
+async def test_what_is_no_better_than_the_base_model_is_not(
+    house: House, database: Database
+) -> None:
+    ask_for(house, "useless")
+    await judge(house, "useless", solved=0)
     assert wanted(database) == []
+
+
+async def test_what_is_proven_goes_before_a_newer_one_that_may_be_chance(
+    house: House, database: Database
+) -> None:
+    await made_again(house, database)
+    ask_for(house, "next", numbers=[*FIRST, 200])
+    house.registry.archive("proven", reason="Adapter next took its place.", caused_by="job")
+    await judge(house, "next", solved=4)
+    assert house.in_use() == {"refit", "next"}
+    (step,) = wanted(database)
+    assert isinstance(step.params, DistillParams) and step.params.refit_of == "proven"
 
 
 async def test_of_a_scope_the_fittest_is_made_again(house: House, database: Database) -> None:
