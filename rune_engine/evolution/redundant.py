@@ -25,17 +25,23 @@ Entrant = tuple[Measured, Scope, str]
 """An adapter, what it covers, and what tells its weights from others'."""
 
 
-def redundant(entrants: Sequence[Entrant], *, fewest: int = FEWEST_TASKS) -> Decision:
+def redundant(
+    entrants: Sequence[Entrant], refits: Sequence[Entrant] = (), *, fewest: int = FEWEST_TASKS
+) -> Decision:
     """Which adapters of one base model go, because a wider one does as well.
 
     Compared are the tasks that both were measured on, at least `fewest`. Only a wider one that
     beats the base model beyond chance takes a narrower one's place. One that was promoted has the
     same weights at both levels: both stay, so that the promotion can be taken back.
+
+    Args:
+        refits: with the scores of what they are refits of, by which they are served, so that one
+            whose parent an update has replaced does not stay unjudged.
     """
     archive: dict[str, str] = {}
     numbers: dict[str, Any] = {}
     proven = [each for each in entrants if beats(beside(each[0].outcomes, each[0].base))]
-    for narrow, scope, weights in entrants:
+    for narrow, scope, weights in [*entrants, *refits]:
         for wide, above, others in proven:
             found = beside(narrow.outcomes, wide.outcomes)
             if not covers(above, scope) or found is None or found.tasks < fewest:

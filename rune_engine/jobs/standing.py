@@ -137,9 +137,11 @@ def _standing(connection: sqlite3.Connection, row: Any) -> Standing:
     adapter_id, base_model_id, level, domain, task_type, made, weights, fitness = row
     restored = connection.execute(_RESTORED, [adapter_id]).fetchone()[0] or ""
     outcomes, base = _scores(connection, adapter_id, restored)
+    stands_by = None
     if parent := connection.execute(_REFIT_OF, [adapter_id]).fetchone():
         # A refit was measured on nothing; what its parent's tasks are to the base model holds.
-        base = _scores(connection, parent[0], "")[1] | base
+        theirs, before = _scores(connection, parent[0], "")
+        stands_by, base = Measured(parent[0], theirs, base=before), before | base
     return Standing(
         measured=Measured(adapter_id, outcomes, made, base, _keeps_up(connection, adapter_id)),
         scope=Scope(
@@ -151,6 +153,7 @@ def _standing(connection: sqlite3.Connection, row: Any) -> Standing:
         weights=weights,
         last_used=restored,
         fitness=fitness,
+        stands_by=stands_by,
     )
 
 

@@ -126,7 +126,7 @@ def refit(house: House, step: Step, name: str) -> None:
     house.jobs.succeed(job, {"adapter_id": name, "method": params.method})
 
 
-def store_refit(house: House, name: str, parent: str) -> None:
+def store_refit(house: House, name: str, parent: str, **scope: Any) -> None:
     given = AdapterDraft(
         id=name,
         project_id="shop",
@@ -134,6 +134,7 @@ def store_refit(house: House, name: str, parent: str) -> None:
         session_id="s",
         source="distillation",
         parent_ids=[parent],
+        **scope,
     )
     house.registry.store(
         given,
@@ -325,6 +326,21 @@ async def test_a_refit_whose_parent_an_update_replaced_goes_on_while_the_update_
     assert house.in_use() == {"refit"}
     (step,) = wanted(database)
     assert isinstance(step.params, DistillParams) and step.params.refit_of == "proven"
+
+
+@pytest.mark.parametrize(("wide", "stays"), [(8, False), (6, True)])
+async def test_a_level_that_earns_its_place_no_more_goes_with_its_refit(
+    house: House, wide: int, stays: bool
+) -> None:
+    """Also where an update has taken the place of what it is a refit of."""
+    house.adapter("narrow", hierarchy_level="task")
+    house.measure("narrow", solved=7)
+    store_refit(house, "refit", "narrow", hierarchy_level="task")
+    house.registry.archive("narrow", reason="Adapter next took its place.", caused_by="job")
+    house.adapter("wide")
+    house.measure("wide", solved=wide)
+    await house.evolve_project()
+    assert house.in_use() == ({"wide", "refit"} if stays else {"wide"})
 
 
 @pytest.mark.parametrize("name", ["refit", "proven"])
