@@ -1,9 +1,9 @@
 """Which adapters are to be made again from everything that their scope teaches.
 
 Of each scope one: the fittest that was measured, judged and kept, and that solved more than the
-base model; first of all one that did so beyond chance. It is made again when it was judged, and
-from then on with what is recorded until there is enough for a new adapter of the scope; always
-when nobody works. Reads the database; changes nothing.
+base model; beyond chance where it was trained, as another training takes long. It is made again
+when it was judged, and from then on with what is recorded until there is enough for a new adapter
+of the scope; always when nobody works. Reads the database; changes nothing.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def missing_refits(
         base_model: as the configuration names it; an adapter of another one is made again once,
             and not with what comes later.
     """
-    best = _best(_better_than_base(session, asked, judged))
+    best = _best(_worth_it(session, asked, judged))
     if not best:
         return []
     lessons = _lessons(session, {one.asked.scope.project_id for one in best})
@@ -101,7 +101,7 @@ def key(params: DistillParams) -> str:
     return f"refit:{params.refit_of}:{digest}"
 
 
-def _better_than_base(
+def _worth_it(
     session: Session, asked: Iterable[Asked], judged: Collection[str]
 ) -> Iterable[_Judged]:
     for one in asked:
@@ -112,11 +112,13 @@ def _better_than_base(
         if record is None or decided is None or _is_gone(session, record):
             continue
         numbers = decided.payload.get("numbers", {})
-        if numbers.get("solved", 0) > numbers.get("base_solved", 0):
+        is_better = numbers.get("solved", 0) > numbers.get("base_solved", 0)
+        is_proven = bool(numbers.get("beats_base"))
+        if is_proven or (is_better and one.method in FAST_METHODS):
             yield _Judged(
                 one,
                 record.id,
-                numbers["beats_base"],
+                is_proven,
                 record.is_archived,
                 record.fitness_score,
                 record.created_at,

@@ -171,11 +171,12 @@ async def test_what_serves_although_it_may_be_chance_is_made_again_too(
     assert found.fitness_score == 0.5 and house.in_use() == {"chance", "refit"}
 
 
-async def test_what_is_no_better_than_the_base_model_is_not(
-    house: House, database: Database
+@pytest.mark.parametrize(("method", "solved"), [("hypernetwork", 0), ("lora", 4)])
+async def test_what_is_no_better_is_not_nor_a_training_that_may_be_chance(
+    house: House, database: Database, method: str, solved: int
 ) -> None:
-    ask_for(house, "useless")
-    await judge(house, "useless", solved=0)
+    ask_for(house, "doubtful", method=method)
+    await judge(house, "doubtful", solved=solved)
     assert wanted(database) == []
 
 
