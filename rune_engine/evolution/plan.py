@@ -7,7 +7,7 @@ Knows no database; the weights' similarity is asked for only where it could deci
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from rune_engine.config import EvolutionSettings
@@ -38,7 +38,7 @@ class Standing:
     without: Outcomes = NONE
     """Those of the base model alone, on tasks of its scope."""
     stands_by: Measured | None = None
-    """Of a refit: what it is a refit of, by whose numbers it is served."""
+    """Of a refit: with the scores of what it is a refit of, by which it is served."""
 
     @property
     def adapter_id(self) -> str:
@@ -114,9 +114,7 @@ def _tournament(group: Sequence[Standing]) -> list[EvolutionStep]:
 
 def _redundant(left: Sequence[Standing]) -> list[EvolutionStep]:
     refits = [
-        (replace(each.stands_by, adapter_id=each.adapter_id), each.scope, each.weights)
-        for each in left
-        if each.stands_by is not None
+        (each.stands_by, each.scope, each.weights) for each in left if each.stands_by is not None
     ]
     decision = redundant([(each.measured, each.scope, each.weights) for each in left], refits)
     if not decision.archive:

@@ -141,7 +141,7 @@ def _standing(connection: sqlite3.Connection, row: Any) -> Standing:
     if parent := connection.execute(_REFIT_OF, [adapter_id]).fetchone():
         # A refit was measured on nothing; what its parent's tasks are to the base model holds.
         theirs, before = _scores(connection, parent[0], "")
-        stands_by, base = Measured(parent[0], theirs, base=before), before | base
+        stands_by, base = Measured(adapter_id, theirs, made, before), before | base
     return Standing(
         measured=Measured(adapter_id, outcomes, made, base, _keeps_up(connection, adapter_id)),
         scope=Scope(

@@ -180,18 +180,6 @@ async def test_what_is_no_better_is_not_nor_a_training_that_may_be_chance(
     assert wanted(database) == []
 
 
-async def test_what_is_proven_goes_before_a_newer_one_that_may_be_chance(
-    house: House, database: Database
-) -> None:
-    await made_again(house, database)
-    ask_for(house, "next", numbers=[*FIRST, 200])
-    house.registry.archive("proven", reason="Adapter next took its place.", caused_by="job")
-    await judge(house, "next", solved=4)
-    assert house.in_use() == {"refit", "next"}
-    (step,) = wanted(database)
-    assert isinstance(step.params, DistillParams) and step.params.refit_of == "proven"
-
-
 async def test_of_a_scope_the_fittest_is_made_again(house: House, database: Database) -> None:
     ask_for(house, "good", method="lora")
     await judge(house, "good", solved=8)
@@ -317,14 +305,16 @@ async def test_what_is_enough_for_a_new_adapter_waits_for_it(
     assert isinstance(step.params, DistillParams) and step.params.refit_of == "proven"
 
 
-async def test_a_refit_whose_parent_an_update_replaced_goes_on_while_the_update_fails(
-    house: House, database: Database
+@pytest.mark.parametrize(("solved", "in_use"), [(0, {"refit"}), (4, {"refit", "next"})])
+async def test_a_refit_whose_parent_an_update_replaced_goes_on_while_the_update_is_not_proven(
+    house: House, database: Database, solved: int, in_use: set[str]
 ) -> None:
+    """Whether it is no better than the base model, or better by what may be chance."""
     await made_again(house, database)
     ask_for(house, "next", numbers=[*FIRST, 200])
     house.registry.archive("proven", reason="Adapter next took its place.", caused_by="job")
-    await judge(house, "next", solved=0)
-    assert house.in_use() == {"refit"}
+    await judge(house, "next", solved=solved)
+    assert house.in_use() == in_use
     (step,) = wanted(database)
     assert isinstance(step.params, DistillParams) and step.params.refit_of == "proven"
 
