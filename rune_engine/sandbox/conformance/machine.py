@@ -112,6 +112,14 @@ def _hard_limits(table: str) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
+class _Held:
+    """By one process alone: what others do at the time does not hide it."""
+
+    memory_bytes: int
+    handles: int
+
+
+@dataclass(frozen=True)
 class _Totals:
     shared_bytes: int
     disk_free: int
@@ -138,16 +146,19 @@ class _Watcher:
         pids = _named(self._name)
         self.seen.times += bool(pids)
         self.seen.processes = max(self.seen.processes, len(pids))
-        memory = 0
+        memory = handles = 0
         for pid in pids[:200]:
             with suppress(OSError, StopIteration):
-                memory += self._look_at(pid)
+                held = self._look_at(pid)
+                memory += held.memory_bytes
+                handles += held.handles
         self.seen.memory_bytes = max(self.seen.memory_bytes, memory)
+        self.seen.handles = max(self.seen.handles, handles)
         if self._before is not None:
             self._look_at_totals(self._before)
 
-    def _look_at(self, pid: int) -> int:
-        """Remember one process's walls; returns the memory that it alone holds."""
+    def _look_at(self, pid: int) -> _Held:
+        """Remember one process's walls; returns what it holds."""
         folder = Path("/proc", str(pid))
         lines = (folder / "status").read_text().splitlines()
         status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
@@ -158,11 +169,12 @@ class _Watcher:
         now = _hard_limits((folder / "limits").read_text())
         first = self.seen.first_limits.setdefault(pid, now)
         self.seen.raised_limits.update(name for name in now if now[name] > first[name])
-        for handle in list((folder / "fd").iterdir())[:100]:
+        handles = list((folder / "fd").iterdir())
+        for handle in handles[:100]:
             with suppress(OSError):
                 link = str(handle.readlink())
                 self.seen.objects.update(kind for kind in _OBJECTS if kind in link)
-        return int(status.get("RssAnon", "0 kB").split()[0]) * 1024
+        return _Held(int(status.get("RssAnon", "0 kB").split()[0]) * 1024, len(handles))
 
     def _look_at_totals(self, before: _Totals) -> None:
         now, seen = _totals(), self.seen
@@ -204,4 +216,5 @@ async def watching(name: str, *, shared: bool) -> AsyncIterator[Seen]:
         looking.cancel()
         with suppress(asyncio.CancelledError):
             await looking
+        watcher.look()  # what was written is still there, however seldom there was time to look
         await watcher.end()

@@ -104,7 +104,7 @@ for folder in TARGET["folders"]:
     attempt(in_shm, folder + "/" + TARGET["name"])
 if TARGET["confined"]:
     attempt(system_v)
-time.sleep(0.3)
+time.sleep(TARGET["hold_seconds"])
 """
 
 _ONE_FILE = """
@@ -179,7 +179,7 @@ attempt(take)
 taken = taken[8:]
 for _ in range(20):
     attempt(in_flight)
-time.sleep(0.3)
+time.sleep(TARGET["hold_seconds"])
 """
 
 _CRASHES = {
