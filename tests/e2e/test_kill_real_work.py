@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from engine_support import end_engines, engines, is_alive, kill_engine, until
+from nano_support import nano
 
 from project_worlds import make_project, make_sessions
 from rune_engine.client import EngineClient
@@ -40,7 +41,10 @@ LONG_TASK = RunTaskParams(
 
 @pytest.fixture
 def config(tmp_path: Path) -> Iterator[RuneConfig]:
-    config = load_config(home=tmp_path / "home", idle_seconds=60.0, checkpoint_seconds=1.0)
+    base = nano(tmp_path / "nano", batch_size=4, rehearsal=2, finish_steps=4)
+    config = load_config(
+        home=tmp_path / "home", base_model=str(base), idle_seconds=60.0, checkpoint_seconds=0.2
+    )
     yield config
     end_engines(config)
 

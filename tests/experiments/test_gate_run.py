@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from experiments_support import Narrow, fenced, script, suite_file
+from nano_support import nano
 
-import base_models
 from rune_engine.config import RuneConfig
 from rune_engine.experiments import weights
 from rune_engine.experiments.base import Base
@@ -127,34 +126,16 @@ async def test_worlds_go_through_every_step(tmp_path: Path, base: Base, config: 
     assert assessment(figures).startswith("# Gate FAILED - reassessing\n")
 
 
-def hurried_nano(folder: Path) -> Path:
-    """rune-nano with a training of a few steps."""
-    model = folder / "hurried"
-    shutil.copytree(base_models.describe("rune-nano").path, model)
-    settings = json.loads((model / "rune.json").read_text(encoding="utf-8"))
-    steps = {"min_steps": 2, "max_steps": 2, "finish_steps": 0, "rehearsal": 0}
-    settings["distillation"] |= steps
-    (model / "rune.json").write_text(json.dumps(settings), encoding="utf-8")
-    return model
-
-
 def test_the_command_measures_rune_nano_with_real_trainers_and_sandbox(tmp_path: Path) -> None:
     figures_file, text_file = tmp_path / "gate.json", tmp_path / "gate.md"
+    steps = {"min_steps": 2, "max_steps": 2, "finish_steps": 0, "rehearsal": 0}
+    hurried = nano(tmp_path / "hurried", **steps)
     done = subprocess.run(
         [
             *(sys.executable, "-m", "rune_engine.cli.main", "experiment", "gate"),
-            *(
-                "--base",
-                str(hurried_nano(tmp_path)),
-                "--seeds",
-                "1",
-                "--projects",
-                "2",
-                "--sessions",
-                "6",
-            ),
-            *("--tasks", "2", "--plain", "1", "--samples", "1", "--growth", ""),
-            *("--consolidated", "0", "--resamples", "200", "--no-track"),
+            *("--base", str(hurried), "--seeds", "1", "--projects", "2", "--sessions", "6"),
+            *("--tasks", "2", "--plain", "1", "--samples", "1", "--max-tokens", "64"),
+            *("--growth", "", "--consolidated", "0", "--resamples", "200", "--no-track"),
             *("--json", str(figures_file), "--assessment", str(text_file)),
         ],
         env={**os.environ, "RUNE_HOME": str(tmp_path / "home")},

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from nano_support import nano
+
 import base_models
 from project_worlds import make_project, make_sessions
 from rune_engine.models import Attempt, TrainerJob, Trajectory
@@ -19,18 +21,6 @@ BASE = base_models.describe("rune-nano")
 BOUND_SECONDS = 240
 FINISH_STEPS = 6
 FEW = {"batch_size": 4, "rehearsal": 2, "finish_steps": FINISH_STEPS}
-
-
-def base_of_few(folder: Path) -> Path:
-    """rune-nano in `folder`, recommending steps of few examples."""
-    folder.mkdir(exist_ok=True)
-    for file in BASE.path.iterdir():
-        if file.is_file() and file.name != "rune.json" and not (folder / file.name).exists():
-            (folder / file.name).symlink_to(file)
-    said = json.loads((BASE.path / "rune.json").read_text(encoding="utf-8"))
-    said["distillation"] |= FEW
-    (folder / "rune.json").write_text(json.dumps(said), encoding="utf-8")
-    return folder
 
 
 def write_trajectories(file: Path, outcome: str = "success") -> None:
@@ -65,7 +55,7 @@ def job_file(folder: Path, **changes: Any) -> Path:
             "job_id": "j1",
             "project_id": "p",
             "base_model_id": BASE.id,
-            "base_model_path": str(base_of_few(folder / "base")),
+            "base_model_path": str(nano(folder / "base", **FEW)),
             "trajectories_path": str(folder / "trajectories.jsonl"),
             "output_path": str(folder / "out"),
             "max_steps": 12,
