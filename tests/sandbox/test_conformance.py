@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import dataclasses
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -95,6 +96,30 @@ def test_every_forgery_that_answers_at_all_answers_wrong() -> None:
 @pytest.mark.parametrize("attack", SHOWN_BARE, ids=lambda attack: attack.label)
 async def test_without_walls_an_attack_has_the_effect_that_it_is_after(attack: Attack) -> None:
     assert attack.effect in await bare.effects(attack)
+
+
+NEIGHBOUR = """
+import os, resource
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+taken = [os.open("/dev/null", os.O_RDONLY) for _ in range(min(hard - 50, 3000))]
+print("ready", flush=True)
+input()
+"""
+
+
+@linux_only
+async def test_what_a_neighbour_closes_does_not_hide_what_an_attack_opens() -> None:
+    [opening] = [attack for attack in SHOWN_BARE if attack.id == "R10"]
+    neighbour = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", NEIGHBOUR, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert neighbour.stdout is not None and await neighbour.stdout.readline() == b"ready\n"
+    seen = asyncio.create_task(bare.effects(opening))
+    await asyncio.sleep(0.05)  # the table has been looked at, the attack is not there yet
+    neighbour.kill()
+    await neighbour.wait()
+    assert "open files" in await seen
 
 
 WRITING = ('TARGET["folders"]', 'TARGET["libraries"]', "__pycache__")
