@@ -104,7 +104,7 @@ for folder in TARGET["folders"]:
     attempt(in_shm, folder + "/" + TARGET["name"])
 if TARGET["confined"]:
     attempt(system_v)
-time.sleep(TARGET["hold_seconds"])
+time.sleep(0.3)
 """
 
 _ONE_FILE = """
